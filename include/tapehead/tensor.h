@@ -28,9 +28,9 @@ typedef struct th_error {
 } th_error;
 
 #if defined(__GNUC__)
-#define TH_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define TH_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #else
-#define TH_PRINTF(format, first)
+#define TH_PRINTF(text, first)
 #endif
 
 /* Fills `error` (which may be NULL) and returns `status`, so that a caller can `return th_error_set(...)`. */
@@ -91,6 +91,14 @@ bool th_view_broadcast(th_tensor *view, const th_tensor *of, int ndim, const int
 /* Writes "[32,64]" into `text` and returns it. */
 #define TH_SHAPE_TEXT 160
 char *th_shape_text(char text[TH_SHAPE_TEXT], const th_tensor *tensor);
+
+/* What a row of attention scores [.., queries, keys] may see. All zero: everything. What the pointers
+ * name stays the caller's and is only read during the call it is passed to. */
+typedef struct th_mask {
+  bool causal;               /* hides key j from query i where j > i + (keys - queries) */
+  const int32_t *key_length; /* [B]: keys from here on are padding; NULL: none are. B is the first axis */
+  const th_tensor *allowed;  /* TH_U8, broadcast to the scores: 0 hides; NULL: nothing more is hidden */
+} th_mask;
 
 /* ---- arena ----------------------------------------------------------------------------------- */
 

@@ -1,0 +1,138 @@
+# tapehead. `make help` lists what it can do.
+#
+#   make MODE=debug     build/debug, with assertions and no optimisation
+#   make MODE=asan      build/asan, with AddressSanitizer and UndefinedBehaviorSanitizer
+#   make CC=clang       build/release-clang
+#   make ARCH=x86-64-v2 for a processor other than this one
+
+MODE ?= release
+ARCH ?= native
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+
+name := $(MODE)$(if $(filter gcc,$(CC)),,-$(notdir $(CC)))
+B := build/$(name)
+
+optimise_release := -O3 -g
+optimise_debug := -O0 -g
+optimise_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+optimise := $(optimise_$(MODE))
+ifeq ($(optimise),)
+$(error MODE is $(MODE): want release, debug or asan)
+endif
+
+# What the library, the program and the tests stand on: pkg-config name, Debian package.
+packages := openblas:libopenblas-dev sleef:libsleef-dev libpng:libpng-dev freetype2:libfreetype-dev \
+            fontconfig:libfontconfig-dev jansson:libjansson-dev libutf8proc:libutf8proc-dev popt:libpopt-dev \
+            criterion:libcriterion-dev
+modules := $(foreach p,$(packages),$(firstword $(subst :, ,$(p))))
+modules_run := $(filter-out criterion,$(modules))
+
+warnings := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+# No errno from math functions and no floating-point traps: both would keep loops from vectorising, and
+# neither changes a result. Contraction to fused multiply-add is the same on every run of one build.
+CFLAGS ?= $(optimise) -march=$(ARCH)
+cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -fno-math-errno -fno-trapping-math $(warnings) $(CFLAGS)
+external = $(shell pkg-config --cflags $(modules) 2>/dev/null)
+libraries = $(shell pkg-config --libs $(modules_run) 2>/dev/null) -lm -lpthread
+
+library_c := $(wildcard src/*/*.c)
+program_c := $(wildcard examples/translate/*.c)
+single_c := $(wildcard examples/*.c)
+test_c := $(wildcard tests/*.c)
+bench_c := $(wildcard bench/*.c)
+object = $(patsubst %.c,$(B)/%.o,$(1))
+
+library := $(B)/libtapehead.a
+program := $(B)/translate
+singles := $(patsubst examples/%.c,$(B)/%,$(single_c))
+benches := $(patsubst bench/%.c,$(B)/%,$(bench_c))
+tests := $(B)/tests-all
+gradcheck := $(B)/gradcheck
+
+.PHONY: all demo check gradcheck bench asan valgrind format lint packages clean help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: packages
+	@$(MAKE) --no-print-directory $(program) $(singles) $(benches)
+
+help:
+	@echo 'make             build the library, the program translate and the examples'
+	@echo 'make demo        train on the reverse task and draw what the heads look at'
+	@echo 'make check       build and pass the tests'
+	@echo 'make gradcheck   every op and layer against finite differences'
+	@echo 'make bench       time a training step, beside PyTorch where it is installed'
+	@echo 'make asan        the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make valgrind    the tests under valgrind'
+	@echo 'make lint        clang-tidy and cppcheck'
+	@echo 'make format      clang-format'
+	@echo 'make clean       remove build/'
+
+packages:
+	@scripts/packages.sh $(packages)
+
+# ---- building --------------------------------------------------------------------------------------
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(cflags) $(external) -MMD -MP -c $< -o $@
+
+$(library): $(call object,$(library_c))
+	@rm -f $@
+	ar rcs $@ $^
+
+$(program): $(call object,$(program_c)) $(library)
+	$(CC) $(cflags) $^ $(libraries) -o $@
+
+$(singles): $(B)/%: $(B)/examples/%.o $(library)
+	$(CC) $(cflags) $^ $(libraries) -o $@
+
+$(benches): $(B)/%: $(B)/bench/%.o $(library)
+	$(CC) $(cflags) $^ $(libraries) -o $@
+
+cases := $(B)/tests/gradcheck/ops.o $(B)/tests/gradcheck/modules.o
+$(tests): $(call object,$(test_c)) $(cases) $(library)
+	$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
+
+$(gradcheck): $(B)/tests/gradcheck/main.o $(cases) $(library)
+	$(CC) $(cflags) $^ $(libraries) -o $@
+
+-include $(shell find build -name '*.d' 2>/dev/null)
+
+# ---- doing -----------------------------------------------------------------------------------------
+
+demo: packages
+	@$(MAKE) --no-print-directory $(program)
+	$(program) train --task reverse --out runs/reverse
+	@echo
+	@echo 'The heatmaps are in runs/reverse/heatmaps: start with cross_0.png.'
+
+check: packages
+	@$(MAKE) --no-print-directory $(tests) $(program) $(singles) $(benches)
+	tests/run.sh $(B)
+
+gradcheck: packages
+	@$(MAKE) --no-print-directory $(gradcheck)
+	$(gradcheck)
+
+bench: packages
+	@$(MAKE) --no-print-directory $(benches)
+	bench/run.sh $(B)
+
+asan:
+	$(MAKE) MODE=asan check
+
+valgrind: packages
+	@$(MAKE) --no-print-directory MODE=debug ARCH=x86-64-v3 $(patsubst $(B)/%,build/debug/%,$(program))
+	tests/valgrind.sh build/debug
+
+format:
+	clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(bench_c) $(wildcard tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h tests/*.h tests/*/*.h)
+
+lint:
+	clang-tidy --quiet $(library_c) $(program_c) $(single_c) -- $(filter-out -Werror,$(cflags)) $(external)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 --inline-suppr \
+	  --suppressions-list=.cppcheck -Iinclude src examples
+
+clean:
+	rm -rf build

@@ -1,0 +1,253 @@
+/* The tape: ops that compute forward and remember how to go backward (reverse-mode differentiation).
+ *
+ *     th_tape *tape = th_tape_new(NULL);
+ *     th_var *y = th_relu(th_linear(th_constant(tape, &x), th_leaf(tape, &w, &gw), NULL));
+ *     th_backward(th_mean(y, TH_ALL_AXES, false), NULL);      // gw += d mean / d w
+ *     if (th_tape_error(tape)) puts(th_tape_error(tape)->text);
+ *     th_tape_reset(tape);                                    // every var is gone, the memory stays
+ *
+ * Ops always return a var, so that expressions nest. The first failure is kept on the tape with the
+ * op, the shapes and the line of the caller; later ops on that tape do nothing. */
+#ifndef TAPEHEAD_AUTOGRAD_H
+#define TAPEHEAD_AUTOGRAD_H
+
+#include "tapehead/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct th_tape th_tape;
+typedef struct th_var th_var;
+typedef struct th_op th_op;
+
+/* A tensor on a tape. It and all its memory belong to the tape, until th_tape_reset. */
+struct th_var {
+  th_tensor value;      /* contiguous, unless it is a view */
+  th_tensor grad;       /* same shape; data is NULL until th_backward reaches it */
+  th_tape *tape;
+  const th_op *op;      /* what made it; NULL for a leaf */
+  int inputs;
+  th_var **in;
+  const void *settings; /* the op's own numbers (a scale, an axis), copied */
+  void *saved;          /* what forward keeps for backward */
+  th_var *base;         /* a view shares the memory, and so the gradient, of this var */
+  bool needs_grad;
+  const char *file;     /* where the op was called */
+  int line;
+  th_var *previous;     /* recorded before this one */
+};
+
+/* ---- the tape ---------------------------------------------------------------------------------- */
+
+/* `pool` is borrowed and may be NULL. Returns NULL when there is no memory. OpenBLAS, which keeps
+ * one thread count for the whole process, is set to one thread: the pool's threads share the work. */
+th_tape *th_tape_new(th_pool *pool);
+void th_tape_free(th_tape *tape);   /* NULL is fine */
+void th_tape_reset(th_tape *tape);  /* gives back every var and forgets the error; keeps the settings */
+
+const th_error *th_tape_error(const th_tape *tape); /* the first failure since the last reset, or NULL */
+th_pool *th_tape_pool(const th_tape *tape);
+size_t th_tape_bytes(const th_tape *tape);          /* memory used since the last reset */
+
+void th_tape_record(th_tape *tape, bool on);   /* off: compute only, nothing needs a gradient. Starts on */
+bool th_tape_recording(const th_tape *tape);
+void th_tape_train(th_tape *tape, bool on);    /* off: dropout passes everything. Starts off */
+void th_tape_anomaly(th_tape *tape, bool on);  /* on: the first NaN or infinity is an error that names its op */
+/* What dropout draws from: the same seed, step and order of ops give the same masks. */
+void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step);
+
+/* A leaf without gradient over the caller's memory, which must live until the reset. */
+th_var *th_constant(th_tape *tape, const th_tensor *value);
+/* A leaf whose gradient is added to `grad` (same shape and type), or, if that is NULL, to memory of
+ * the tape. Both contiguous. */
+th_var *th_leaf(th_tape *tape, const th_tensor *value, const th_tensor *grad);
+th_var *th_detach(th_var *x); /* the same numbers, no gradient past this point */
+
+/* Adds to every leaf's gradient d root / d leaf, weighted by `seed` (root's shape and type; NULL: 1,
+ * where root is a single element). Gradients of other vars are cleared first, so that it may be
+ * called again on the same graph. */
+th_status th_backward(th_var *root, const th_tensor *seed);
+
+/* ---- ops ------------------------------------------------------------------------------------------
+ * Shapes: [...] stands for any leading axes. All inputs of one op have one type, TH_F32 or TH_F64. */
+
+/* Element by element, broadcast as in NumPy: axes are matched from the right, size 1 repeats. */
+th_var *th_add(th_var *a, th_var *b);
+th_var *th_sub(th_var *a, th_var *b);
+th_var *th_mul(th_var *a, th_var *b);
+th_var *th_div(th_var *a, th_var *b);
+th_var *th_scale(th_var *x, double factor);
+th_var *th_neg(th_var *x);
+
+th_var *th_exp(th_var *x);
+th_var *th_log(th_var *x);       /* natural */
+th_var *th_sqrt(th_var *x);
+th_var *th_tanh(th_var *x);
+th_var *th_sigmoid(th_var *x);   /* 1 / (1 + exp(-x)) */
+th_var *th_relu(th_var *x);      /* max(x, 0); slope 0 at 0 */
+th_var *th_gelu_tanh(th_var *x); /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))): Hendrycks & Gimpel 2016, section 2 */
+th_var *th_gelu_erf(th_var *x);  /* x/2 (1 + erf(x / sqrt 2)): the same, exact */
+
+/* a [..,M,K] times b [..,K,N] gives [..,M,N]; leading axes broadcast. A transposed view costs nothing. */
+th_var *th_matmul(th_var *a, th_var *b);
+/* x [..,in], weight [out,in], bias [out] or NULL: x weight' + bias, [..,out]. */
+th_var *th_linear(th_var *x, th_var *weight, th_var *bias);
+
+/* Views: no memory moves (reshape copies where the layout leaves no other way). */
+th_var *th_reshape(th_var *x, int ndim, const int64_t *shape); /* one size may be -1: whatever is left */
+th_var *th_permute(th_var *x, const int *axes);                /* axis i of the result is axis axes[i] of x */
+th_var *th_transpose(th_var *x);                               /* swaps the last two axes */
+th_var *th_slice(th_var *x, int axis, int64_t begin, int64_t end);
+th_var *th_broadcast(th_var *x, int ndim, const int64_t *shape); /* a copy, repeated as in element-wise ops */
+th_var *th_concat(int count, th_var *const *parts, int axis);
+th_var *th_contiguous(th_var *x); /* x itself, or a row-major copy */
+
+/* Reductions over a set of axes: TH_AXIS(0) | TH_AXIS(2), or all. `keep` leaves them with size 1. */
+#define TH_AXIS(i) (1u << (i))
+#define TH_ALL_AXES (~0u)
+th_var *th_sum(th_var *x, unsigned axes, bool keep);
+th_var *th_mean(th_var *x, unsigned axes, bool keep);
+th_var *th_max(th_var *x, unsigned axes, bool keep); /* equal maxima share the gradient equally */
+
+/* Rows of table [n,width] by ids (TH_I32, any shape [..]): [..,width]. The ids are copied. */
+th_var *th_gather(th_var *table, const th_tensor *ids);
+
+/* Over the last axis. What `mask` (NULL: nothing) hides has probability 0 and log-probability -inf; a row
+ * with nothing to see is all hidden, not NaN. */
+th_var *th_softmax(th_var *x, const th_mask *mask);
+th_var *th_log_softmax(th_var *x, const th_mask *mask);
+
+/* (x - mean) / sqrt(variance + epsilon) weight + bias over the last axis; weight, bias [n].
+ * Ba, Kiros & Hinton 2016, equation 4; the variance is the biased one. */
+th_var *th_layer_norm(th_var *x, th_var *weight, th_var *bias, double epsilon);
+
+/* Zeroes each element with probability p and scales the rest by 1 / (1 - p), while the tape trains. */
+th_var *th_dropout(th_var *x, double p);
+
+/* Mean over the targets that count of -sum_i t_i log softmax(logits)_i, with t = (1 - s) one-hot + s / n
+ * (label smoothing: Szegedy et al. 2016, section 7). logits [..,n]; targets TH_I32 [..], copied; a
+ * negative target is ignored; with none left the loss is 0. Gives a scalar. */
+th_var *th_cross_entropy(th_var *logits, const th_tensor *targets, double smoothing);
+
+/* Scaled dot-product attention (Vaswani et al. 2017, equation 1): softmax(scale q k' + bias) v.
+ * q [B,H,Tq,D], k [B,H,Tk,D], v [B,H,Tk,V] give [B,H,Tq,V], a view of [B,Tq,H,V], so that joining the
+ * heads is a reshape. The weights are not to be had from it: for those, see th_attention_weights. */
+typedef struct th_attention_options {
+  th_mask mask;
+  double scale;   /* 0: 1 / sqrt(D) */
+  double dropout; /* of the weights */
+  th_var *bias;   /* broadcast to [B,H,Tq,Tk], or NULL */
+} th_attention_options;
+th_var *th_attention(th_var *q, th_var *k, th_var *v, const th_attention_options *options);
+
+/* The weights [B,H,Tq,Tk] themselves (row: query, column: key, rows sum to 1), before dropout, built
+ * from small ops: th_matmul(th_dropout(weights, p), v) is the same attention, more slowly. */
+th_var *th_attention_weights(th_var *q, th_var *k, const th_attention_options *options);
+
+/* ---- an op of your own ------------------------------------------------------------------------------
+ * See examples/own_op.c. */
+struct th_op {
+  const char *name;
+  /* Checks out->in, makes out->value, computes. False after th_fail. */
+  bool (*forward)(th_var *out);
+  /* Adds to th_grad(out->in[i]), from out->grad. NULL: a view, or nothing to differentiate. */
+  void (*backward)(th_var *out);
+  bool may_be_infinite; /* anomaly mode then only minds NaN */
+};
+
+th_var *th_apply(const th_op *op, int inputs, th_var *const *in, const void *settings, size_t settings_bytes);
+bool th_make(th_var *out, int ndim, const int64_t *shape); /* out->value, of in[0]'s type, not cleared */
+bool th_make_like(th_var *out, const th_tensor *like);     /* ... and of this shape */
+bool th_make_view(th_var *out, th_var *of, const th_tensor *view);
+void *th_keep(th_tape *tape, size_t bytes); /* memory until the reset; NULL: none left, and the tape knows */
+bool th_fail(th_var *out, th_status status, const char *format, ...) TH_PRINTF(3, 4); /* always false */
+th_tensor *th_grad(th_var *x); /* where to add x's gradient; NULL where none is wanted */
+
+const th_op *const *th_ops(int *count); /* every op of the library */
+
+/* ---- gradcheck ------------------------------------------------------------------------------------- */
+
+#define TH_GRADCHECK_OUTPUTS 8
+
+/* Any function of tensors: fills out[] and returns how many (at most TH_GRADCHECK_OUTPUTS). It must
+ * compute the same each time. */
+typedef int th_function(th_tape *tape, th_var *const *in, th_var **out, void *context);
+
+typedef struct th_gradcheck_options {
+  double eps;          /* step of the central difference; 0: 1e-5 */
+  double atol, rtol;   /* |numerical - analytical| <= atol + rtol max(|numerical|, |analytical|); 0: 1e-8, 1e-6 */
+  bool fast;           /* one random direction per pair of input and output, not every element */
+  uint64_t seed;       /* of those directions */
+  const char *const *input_names; /* NULL: "input 0" */
+  /* Where the function makes leaves of its own over an input's memory (a layer's parameters): the
+   * gradient they add to, per input; NULL, or NULL entries: the function uses in[i]. */
+  const th_tensor *const *grads;
+  th_pool *pool;       /* borrowed; may be NULL */
+} th_gradcheck_options;
+
+/* The worst element found. Without a failure, `ok`, and the numbers say how close it was. */
+typedef struct th_gradcheck_report {
+  bool ok;
+  int input, output;                 /* which */
+  int64_t input_index, output_index; /* row-major; -1 where the fast mode saw a whole direction */
+  double numerical, analytical;
+  /* The worst, over pairs of input and output, of |difference| as a part of the largest entry of that
+   * part of the Jacobian. */
+  double relative_error;
+  int64_t compared;                  /* how many derivatives */
+  char text[512];                    /* the same in one line */
+} th_gradcheck_report;
+
+/* Holds the backward of `function` against central differences at `inputs` (TH_F64, contiguous; they
+ * are changed during the call and put back), for every input, and against a second backward run.
+ * Returns TH_OK where the check could be made, whatever it found; else fills `error`. */
+th_status th_gradcheck(th_function *function, void *context, int inputs, th_tensor *const *input,
+                       const th_gradcheck_options *options, th_gradcheck_report *report, th_error *error);
+
+/* ---- where an op was called ------------------------------------------------------------------------- */
+
+th_var *th_here(th_var *made, const char *file, int line);
+
+#ifndef TH_NO_LOCATION
+#define th_add(...) th_here(th_add(__VA_ARGS__), __FILE__, __LINE__)
+#define th_sub(...) th_here(th_sub(__VA_ARGS__), __FILE__, __LINE__)
+#define th_mul(...) th_here(th_mul(__VA_ARGS__), __FILE__, __LINE__)
+#define th_div(...) th_here(th_div(__VA_ARGS__), __FILE__, __LINE__)
+#define th_scale(...) th_here(th_scale(__VA_ARGS__), __FILE__, __LINE__)
+#define th_neg(...) th_here(th_neg(__VA_ARGS__), __FILE__, __LINE__)
+#define th_exp(...) th_here(th_exp(__VA_ARGS__), __FILE__, __LINE__)
+#define th_log(...) th_here(th_log(__VA_ARGS__), __FILE__, __LINE__)
+#define th_sqrt(...) th_here(th_sqrt(__VA_ARGS__), __FILE__, __LINE__)
+#define th_tanh(...) th_here(th_tanh(__VA_ARGS__), __FILE__, __LINE__)
+#define th_sigmoid(...) th_here(th_sigmoid(__VA_ARGS__), __FILE__, __LINE__)
+#define th_relu(...) th_here(th_relu(__VA_ARGS__), __FILE__, __LINE__)
+#define th_gelu_tanh(...) th_here(th_gelu_tanh(__VA_ARGS__), __FILE__, __LINE__)
+#define th_gelu_erf(...) th_here(th_gelu_erf(__VA_ARGS__), __FILE__, __LINE__)
+#define th_matmul(...) th_here(th_matmul(__VA_ARGS__), __FILE__, __LINE__)
+#define th_linear(...) th_here(th_linear(__VA_ARGS__), __FILE__, __LINE__)
+#define th_reshape(...) th_here(th_reshape(__VA_ARGS__), __FILE__, __LINE__)
+#define th_permute(...) th_here(th_permute(__VA_ARGS__), __FILE__, __LINE__)
+#define th_transpose(...) th_here(th_transpose(__VA_ARGS__), __FILE__, __LINE__)
+#define th_slice(...) th_here(th_slice(__VA_ARGS__), __FILE__, __LINE__)
+#define th_broadcast(...) th_here(th_broadcast(__VA_ARGS__), __FILE__, __LINE__)
+#define th_concat(...) th_here(th_concat(__VA_ARGS__), __FILE__, __LINE__)
+#define th_contiguous(...) th_here(th_contiguous(__VA_ARGS__), __FILE__, __LINE__)
+#define th_sum(...) th_here(th_sum(__VA_ARGS__), __FILE__, __LINE__)
+#define th_mean(...) th_here(th_mean(__VA_ARGS__), __FILE__, __LINE__)
+#define th_max(...) th_here(th_max(__VA_ARGS__), __FILE__, __LINE__)
+#define th_gather(...) th_here(th_gather(__VA_ARGS__), __FILE__, __LINE__)
+#define th_softmax(...) th_here(th_softmax(__VA_ARGS__), __FILE__, __LINE__)
+#define th_log_softmax(...) th_here(th_log_softmax(__VA_ARGS__), __FILE__, __LINE__)
+#define th_layer_norm(...) th_here(th_layer_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define th_dropout(...) th_here(th_dropout(__VA_ARGS__), __FILE__, __LINE__)
+#define th_cross_entropy(...) th_here(th_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
+#define th_attention(...) th_here(th_attention(__VA_ARGS__), __FILE__, __LINE__)
+#define th_attention_weights(...) th_here(th_attention_weights(__VA_ARGS__), __FILE__, __LINE__)
+#define th_apply(...) th_here(th_apply(__VA_ARGS__), __FILE__, __LINE__)
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,236 @@
+/* Parameters and layers: linear, embedding, layer norm, positions, multi-head attention, feed-forward,
+ * encoder and decoder layers, and the encoder-decoder Transformer of Vaswani et al. 2017.
+ *
+ * A layer is a plain struct that names its parameters; th_nn_X_make declares them in a parameter set,
+ * th_nn_X puts the layer's ops on the tape. */
+#ifndef TAPEHEAD_NN_H
+#define TAPEHEAD_NN_H
+
+#include "tapehead/autograd.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- parameters -------------------------------------------------------------------------------- */
+
+typedef enum {
+  TH_INIT_ZEROS,
+  TH_INIT_ONES,
+  TH_INIT_NORMAL, /* mean 0, deviation `scale` */
+  TH_INIT_XAVIER  /* uniform in +-sqrt(6 / (fan in + fan out)): Glorot & Bengio 2010, equation 16 */
+} th_init_kind;
+
+typedef struct th_init {
+  th_init_kind kind;
+  double scale;
+  int64_t blocks; /* Xavier: the rows are this many matrices on top of each other, each with its own fans; 0: one */
+} th_init;
+
+#define TH_NAME_MAX 96
+
+typedef struct th_param {
+  char name[TH_NAME_MAX]; /* unique in its set; the name in a checkpoint */
+  th_init init;
+  th_tensor value, grad;  /* data is NULL until th_params_make */
+} th_param;
+
+/* Owns every parameter of a model: values in one block, gradients in another, so that an optimizer is
+ * one loop. The first failure while declaring is kept and reported by th_params_make. */
+typedef struct th_params th_params;
+
+th_params *th_params_new(void); /* NULL: no memory */
+void th_params_free(th_params *set);
+
+/* Declares one; `name` is "prefix.suffix", or only suffix where prefix is NULL or empty. The pointer stays
+ * valid as long as the set. NULL after a failure, which th_params_make reports. */
+th_param *th_params_add(th_params *set, const char *prefix, const char *suffix, th_init init, int ndim,
+                        const int64_t *shape);
+/* Gives all declared parameters their memory and first values, which depend on seed and order only. Once. */
+th_status th_params_make(th_params *set, th_dtype dtype, uint64_t seed, th_error *error);
+
+int th_params_count(const th_params *set);
+th_param *th_params_at(const th_params *set, int index);
+th_param *th_params_find(const th_params *set, const char *name); /* NULL: there is none */
+int64_t th_params_elements(const th_params *set);                 /* numbers in all parameters */
+/* All values, or all gradients, as one vector; padding between parameters is 0. */
+th_tensor th_params_values(const th_params *set);
+th_tensor th_params_grads(const th_params *set);
+void th_params_zero_grads(th_params *set);
+th_status th_params_copy(th_params *to, const th_params *from, th_error *error); /* by name, across types */
+
+th_var *th_use(th_tape *tape, const th_param *param); /* a leaf over it */
+
+/* th_gradcheck over `inputs` tensors, which `function` gets as in[], and over every parameter of the set
+ * (TH_F64), which it reaches by itself. The report names parameters. Leaves the gradients zeroed. */
+th_status th_params_gradcheck(th_params *set, th_function *function, void *context, int inputs, th_tensor *const *input,
+                              const th_gradcheck_options *options, th_gradcheck_report *report, th_error *error);
+
+/* ---- linear, layer norm, embedding ------------------------------------------------------------- */
+
+typedef struct th_nn_linear {
+  th_param *weight; /* [out,in] */
+  th_param *bias;   /* [out], or NULL */
+} th_nn_linear;
+th_nn_linear th_nn_linear_make(th_params *set, const char *name, int64_t in, int64_t out, bool bias);
+th_var *th_nn_linear_forward(const th_nn_linear *layer, th_var *x); /* [..,in] to [..,out] */
+
+typedef struct th_nn_norm {
+  th_param *weight, *bias; /* [n] */
+} th_nn_norm;
+#define TH_NORM_EPSILON 1e-5
+th_nn_norm th_nn_norm_make(th_params *set, const char *name, int64_t n);
+th_var *th_nn_norm_forward(const th_nn_norm *layer, th_var *x);
+
+typedef struct th_nn_embedding {
+  th_param *weight; /* [vocabulary,width] */
+} th_nn_embedding;
+th_nn_embedding th_nn_embedding_make(th_params *set, const char *name, int64_t vocabulary, int64_t width, th_init init);
+th_var *th_nn_embedding_forward(const th_nn_embedding *layer, th_tape *tape, const th_tensor *ids); /* times sqrt(width) */
+
+/* Sinusoids over positions [length,width]: sin on even columns, cos on odd, wavelengths from 2 pi to
+ * 10000 2 pi (Vaswani et al. 2017, section 3.5). */
+void th_sinusoids(const th_tensor *table);
+
+/* ---- multi-head attention ------------------------------------------------------------------------ */
+
+typedef enum { TH_ENCODER_SELF, TH_DECODER_SELF, TH_CROSS } th_attention_kind;
+const char *th_attention_kind_name(th_attention_kind kind); /* "encoder_self", "decoder_self", "cross" */
+
+/* Vaswani et al. 2017, section 3.2.2. width E, H heads of D for queries and keys and V for values. */
+typedef struct th_nn_attention {
+  int64_t width, heads, key_width, value_width; /* E, H, D, V */
+  th_param *in_weight; /* [H*D + H*D + H*V, E]: the query, key and value projections, one under the other */
+  th_param *in_bias;   /* the same rows */
+  th_nn_linear out;    /* [E, H*V] */
+  th_param *gate;      /* [H] or NULL for ones: multiplies each head's output before the output projection */
+  double dropout;      /* of the weights, while the tape trains */
+  bool separate;       /* three products where one would do; the result is the same to rounding */
+  th_attention_kind kind;
+  int layer;
+} th_nn_attention;
+
+/* key_width and value_width 0: E / H, which must then divide. */
+typedef struct th_nn_attention_config {
+  int64_t width, heads, key_width, value_width;
+  double dropout;
+  th_attention_kind kind;
+  int layer;
+} th_nn_attention_config;
+th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_nn_attention_config *config);
+
+/* One look inside: what an attention computed, vars of its tape. */
+typedef struct th_seen {
+  th_var *query, *key, *value; /* [B,H,T,D], [B,H,S,D], [B,H,S,V] */
+  th_var *weights;             /* [B,H,T,S] before dropout; row: query, column: key */
+  th_var *heads;               /* [B,H,T,V] after the gate */
+} th_seen;
+
+/* Called by each attention in turn. With a tap the weights are kept and attention is built from small
+ * ops; without, nothing is kept. */
+typedef struct th_tap {
+  void (*see)(void *context, const th_nn_attention *layer, const th_seen *seen);
+  void *context;
+} th_tap;
+
+/* x [B,T,E] attends to memory [B,S,E] (NULL: to itself) under mask (NULL: none): [B,T,E]. tap may be NULL. */
+th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var *memory, const th_mask *mask,
+                                const th_tap *tap);
+
+/* ---- feed-forward, encoder and decoder layers ------------------------------------------------------ */
+
+typedef enum { TH_ACT_RELU, TH_ACT_GELU, TH_ACT_GELU_TANH } th_activation;
+
+typedef struct th_nn_feed_forward { /* section 3.3: W2 act(W1 x + b1) + b2 */
+  th_nn_linear first, second;
+  th_activation activation;
+  double dropout;
+} th_nn_feed_forward;
+th_nn_feed_forward th_nn_feed_forward_make(th_params *set, const char *name, int64_t width, int64_t hidden,
+                                           th_activation activation, double dropout);
+th_var *th_nn_feed_forward_forward(const th_nn_feed_forward *layer, th_var *x);
+
+typedef struct th_nn_layer_config {
+  int64_t width, heads, feed_forward;
+  int64_t key_width, value_width; /* per head; 0: width / heads */
+  th_activation activation;
+  double dropout;
+  bool norm_first; /* pre-norm: x + f(norm(x)); otherwise post-norm, as in the paper: norm(x + f(x)) */
+} th_nn_layer_config;
+
+typedef struct th_nn_encoder_layer {
+  th_nn_attention self;
+  th_nn_feed_forward feed_forward;
+  th_nn_norm norm1, norm2;
+  double dropout;
+  bool norm_first;
+} th_nn_encoder_layer;
+th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *config, int layer);
+th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *layer, th_var *x, const th_mask *mask, const th_tap *tap);
+
+typedef struct th_nn_decoder_layer {
+  th_nn_attention self, cross;
+  th_nn_feed_forward feed_forward;
+  th_nn_norm norm1, norm2, norm3;
+  double dropout;
+  bool norm_first;
+} th_nn_decoder_layer;
+th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *config, int layer);
+th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *layer, th_var *x, th_var *memory, const th_mask *self_mask,
+                                    const th_mask *memory_mask, const th_tap *tap);
+
+/* ---- the Transformer ---------------------------------------------------------------------------------- */
+
+typedef enum { TH_POSITIONS_SINUSOIDAL, TH_POSITIONS_LEARNED } th_positions;
+typedef enum {
+  TH_WEIGHTS_PAPER, /* embeddings normal with deviation 1/sqrt(width) (section 3.4 scales them back up), the rest Xavier */
+  TH_WEIGHTS_XAVIER /* every matrix Xavier, embeddings too */
+} th_weights;
+
+typedef struct th_transformer_config {
+  int64_t source_vocabulary, target_vocabulary;
+  int64_t encoder_layers, decoder_layers;
+  int64_t max_length; /* longest sequence, source or target, in tokens */
+  th_nn_layer_config layer;
+  th_positions positions;
+  th_weights weights;
+  bool final_norm; /* a norm after the last layer of each stack: pre-norm wants it, the paper has none */
+} th_transformer_config;
+
+typedef struct th_transformer {
+  th_transformer_config config;
+  th_params *params;
+  th_nn_embedding source_embedding, target_embedding;
+  th_tensor sinusoids;                       /* [max_length,width], or data NULL where positions are learned */
+  th_param *source_positions, *target_positions; /* [max_length,width], or NULL */
+  th_nn_encoder_layer *encoder;              /* [encoder_layers] */
+  th_nn_decoder_layer *decoder;              /* [decoder_layers] */
+  th_nn_norm encoder_norm, decoder_norm;     /* weight NULL: none */
+  th_nn_linear output;                       /* [target_vocabulary,width] */
+} th_transformer;
+
+/* What is wrong with a configuration, in words of its members: TH_EINVAL and one line. */
+th_status th_transformer_check(const th_transformer_config *config, th_error *error);
+/* Free with th_transformer_free, which takes NULL. On failure nothing is left behind. */
+th_status th_transformer_new(th_transformer **made, const th_transformer_config *config, th_dtype dtype, uint64_t seed,
+                             th_error *error);
+void th_transformer_free(th_transformer *model);
+
+/* source TH_I32 [B,S] with lengths [B] (NULL: all S): the memory [B,S,E]. */
+th_var *th_transformer_encode(const th_transformer *model, th_tape *tape, const th_tensor *source, const int32_t *source_length,
+                              const th_tap *tap);
+/* target TH_I32 [B,T], what stands before each wanted token: logits [B,T,target_vocabulary]. */
+th_var *th_transformer_decode(const th_transformer *model, th_var *memory, const int32_t *source_length,
+                              const th_tensor *target, const th_tap *tap);
+
+/* Greedy decoding: from `begin`, the most likely token each time, until every sequence has `end` or
+ * `limit` tokens stand. out TH_I32 [B,limit] is filled, with `end` from the first `end` on. Resets the
+ * tape, and leaves it recording or not as it was. */
+th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, const th_tensor *source,
+                                const int32_t *source_length, int32_t begin, int32_t end, const th_tensor *out,
+                                th_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

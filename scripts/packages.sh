@@ -1,0 +1,38 @@
+#!/bin/sh
+# packages.sh MODULE:PACKAGE...: installs the Debian packages whose pkg-config module is missing.
+# Where apt-get is not to be had, prints what is needed and stops.
+set -u
+
+missing=
+if ! command -v pkg-config >/dev/null 2>&1; then
+  missing="pkg-config"
+  for pair in "$@"; do missing="$missing ${pair#*:}"; done
+else
+  for pair in "$@"; do
+    pkg-config --exists "${pair%%:*}" || missing="$missing ${pair#*:}"
+  done
+fi
+# A font for the labels in pictures; any will do.
+if command -v fc-list >/dev/null 2>&1; then
+  [ -n "$(fc-list 2>/dev/null | head -n 1)" ] || missing="$missing fonts-dejavu-core"
+else
+  missing="$missing fontconfig fonts-dejavu-core"
+fi
+command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+[ -n "$missing" ] || exit 0
+
+as_root=
+[ "$(id -u)" = 0 ] || as_root=sudo
+if ! command -v apt-get >/dev/null 2>&1 || { [ -n "$as_root" ] && ! command -v sudo >/dev/null 2>&1; }; then
+  echo "tapehead needs these packages (Debian's names):$missing" >&2
+  echo "Install them as root, then run make again:  apt-get install$missing" >&2
+  exit 1
+fi
+echo "Installing what is missing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086  # the list is meant to split
+if $as_root apt-get update -qq && $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null; then
+  exit 0
+fi
+echo "apt-get could not install:$missing" >&2
+exit 1

@@ -1,0 +1,34 @@
+#include "../tensor/random.h"
+#include "ops.h"
+
+/* Which elements stay: 1 with probability 1 - p. A step's masks depend on its seed and number alone. */
+uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count) {
+  uint8_t *keep = th_keep(tape, (size_t)count);
+  if (keep) th_random_keep(th_tape_draw(tape), 0, count, (uint32_t)(p * 4294967296.0), keep);
+  return keep;
+}
+
+/* ---- dropout (Srivastava et al. 2014), scaled while training ------------------------------------------------- */
+
+static bool dropout_forward(th_var *out) {
+  double p = *(const double *)out->settings;
+  const th_tensor *x = &out->in[0]->value;
+  if (!(p >= 0 && p < 1)) return th_fail(out, TH_EINVAL, "probability %g is not in [0, 1)", p);
+  if (!th_make_like(out, x) || !(out->saved = th_keep_mask(out->tape, p, th_tensor_count(x)))) return false;
+  th_k_dropout(th_tape_pool(out->tape), 1 / (1 - p), x, out->saved, false, &out->value);
+  return true;
+}
+
+static void dropout_backward(th_var *out) {
+  double p = *(const double *)out->settings;
+  const th_tensor *g = th_grad(out->in[0]);
+  if (g) th_k_dropout(th_tape_pool(out->tape), 1 / (1 - p), &out->grad, out->saved, true, g);
+}
+
+const th_op th_op_dropout = {"dropout", dropout_forward, dropout_backward, false};
+
+th_var *th_dropout(th_var *x, double p) {
+  if (p == 0 || !th_tape_training(x->tape)) return x;
+  x = th_contiguous(x);
+  return th_apply(&th_op_dropout, 1, &x, &p, sizeof p);
+}

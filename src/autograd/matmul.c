@@ -1,0 +1,142 @@
+/* matmul and linear. */
+#include "ops.h"
+
+#include <string.h>
+
+/* ---- y [..,M,N] = a [..,M,K] b [..,K,N] ---------------------------------------------------------------- */
+
+/* x with the leading axes of `like`, repeated (stride 0) where x has them not. */
+static th_tensor batched(const th_tensor *x, const th_tensor *like) {
+  int64_t shape[TH_MAX_DIMS];
+  memcpy(shape, like->shape, sizeof shape);
+  shape[like->ndim - 2] = x->shape[x->ndim - 2];
+  shape[like->ndim - 1] = x->shape[x->ndim - 1];
+  th_tensor view = *x;
+  th_view_broadcast(&view, x, like->ndim, shape);
+  return view;
+}
+
+/* With one matrix b for all of a's rows, the batch is just more rows: one large product. */
+static bool flatten(const th_tensor *x, th_tensor *rows) {
+  int64_t n = x->shape[x->ndim - 1];
+  return th_view_reshape(rows, x, 2, (int64_t[]){n ? th_tensor_count(x) / n : 0, n});
+}
+
+static void multiply(th_pool *pool, const th_tensor *a, const th_tensor *b, double beta, const th_tensor *c) {
+  th_tensor flat_a, flat_c;
+  if (b->ndim == 2 && flatten(a, &flat_a) && flatten(c, &flat_c)) {
+    th_k_matmul(pool, 1, &flat_a, b, beta, &flat_c);
+    return;
+  }
+  th_tensor full_a = batched(a, c), full_b = batched(b, c);
+  th_k_matmul(pool, 1, &full_a, &full_b, beta, c);
+}
+
+static bool matmul_forward(th_var *out) {
+  const th_tensor *a = &out->in[0]->value, *b = &out->in[1]->value;
+  char ta[TH_SHAPE_TEXT], tb[TH_SHAPE_TEXT];
+  th_shape_text(ta, a), th_shape_text(tb, b);
+  if (a->ndim < 2 || b->ndim < 2) return th_fail(out, TH_ESHAPE, "%s x %s: both need at least two axes", ta, tb);
+  int64_t k = a->shape[a->ndim - 1], other = b->shape[b->ndim - 2];
+  if (k != other)
+    return th_fail(out, TH_ESHAPE, "%s x %s: inner sizes %lld and %lld differ", ta, tb, (long long)k, (long long)other);
+  th_tensor outer_a = *a, outer_b = *b;
+  outer_a.ndim -= 2, outer_b.ndim -= 2;
+  int ndim;
+  int64_t shape[TH_MAX_DIMS + 2];
+  if (!th_broadcast_shape(&outer_a, &outer_b, &ndim, shape))
+    return th_fail(out, TH_ESHAPE, "%s x %s: leading sizes must be equal or 1", ta, tb);
+  shape[ndim] = a->shape[a->ndim - 2];
+  shape[ndim + 1] = b->shape[b->ndim - 1];
+  if (!th_make(out, ndim + 2, shape)) return false;
+  if (k == 0) th_fill(&out->value, 0);
+  multiply(th_tape_pool(out->tape), a, b, 0, &out->value);
+  return true;
+}
+
+static th_tensor swapped(const th_tensor *x) {
+  th_tensor view = *x;
+  int i = x->ndim - 2, j = x->ndim - 1;
+  view.shape[i] = x->shape[j], view.shape[j] = x->shape[i];
+  view.stride[i] = x->stride[j], view.stride[j] = x->stride[i];
+  return view;
+}
+
+static void matmul_backward(th_var *out) { /* ga += gy b'; gb += a' gy, summed over a broadcast batch */
+  th_pool *pool = th_tape_pool(out->tape);
+  const th_tensor *a = &out->in[0]->value, *b = &out->in[1]->value, *gy = &out->grad;
+  const th_tensor *ga = th_grad(out->in[0]), *gb = th_grad(out->in[1]);
+  th_tensor flat_a, flat_gy;
+  if (ga) {
+    th_tensor to = batched(ga, gy), bt = swapped(b);
+    multiply(pool, gy, &bt, 1, &to);
+  }
+  if (!gb) return;
+  if (b->ndim == 2 && flatten(a, &flat_a) && flatten(gy, &flat_gy)) {
+    flat_a = swapped(&flat_a);
+    th_k_matmul(pool, 1, &flat_a, &flat_gy, 1, gb);
+    return;
+  }
+  th_tensor at = swapped(a), full_at = batched(&at, gy), to = batched(gb, gy);
+  th_k_matmul(pool, 1, &full_at, gy, 1, &to);
+}
+
+const th_op th_op_matmul = {"matmul", matmul_forward, matmul_backward, false};
+
+static th_var *as_matrix(th_var *x) {
+  return x->value.ndim < 2 || th_is_matrix(&x->value) ? x : th_contiguous(x);
+}
+
+th_var *th_matmul(th_var *a, th_var *b) {
+  return th_apply(&th_op_matmul, 2, (th_var *[]){as_matrix(a), as_matrix(b)}, NULL, 0);
+}
+
+/* ---- y [..,out] = x [..,in] weight' + bias, weight [out,in] ------------------------------------------------ */
+
+static bool linear_forward(th_var *out) {
+  const th_tensor *x = &out->in[0]->value, *w = &out->in[1]->value, *b = out->inputs > 2 ? &out->in[2]->value : NULL;
+  char tx[TH_SHAPE_TEXT], tw[TH_SHAPE_TEXT], tb[TH_SHAPE_TEXT];
+  th_shape_text(tx, x), th_shape_text(tw, w);
+  if (x->ndim < 1 || w->ndim != 2) return th_fail(out, TH_ESHAPE, "%s with weight %s: want [..,in] and [out,in]", tx, tw);
+  int last = x->ndim - 1;
+  if (x->shape[last] != w->shape[1])
+    return th_fail(out, TH_ESHAPE, "%s with weight %s: input sizes %lld and %lld differ", tx, tw, (long long)x->shape[last],
+                   (long long)w->shape[1]);
+  if (b && (b->ndim != 1 || b->shape[0] != w->shape[0]))
+    return th_fail(out, TH_ESHAPE, "bias %s with weight %s: want [%lld]", th_shape_text(tb, b), tw, (long long)w->shape[0]);
+  int64_t shape[TH_MAX_DIMS];
+  memcpy(shape, x->shape, sizeof shape);
+  shape[last] = w->shape[0];
+  if (!th_make(out, x->ndim, shape)) return false;
+  th_pool *pool = th_tape_pool(out->tape);
+  th_tensor rows_x, rows_y, wt = swapped(w);
+  flatten(x, &rows_x), flatten(&out->value, &rows_y);
+  if (b) th_k_copy(pool, b, &rows_y);
+  else if (w->shape[1] == 0) th_fill(&out->value, 0);
+  th_k_matmul(pool, 1, &rows_x, &wt, b != NULL, &rows_y);
+  return true;
+}
+
+static void linear_backward(th_var *out) { /* gx += gy w; gw += gy' x; gb += column sums of gy */
+  th_pool *pool = th_tape_pool(out->tape);
+  const th_tensor *w = &out->in[1]->value, *gw = th_grad(out->in[1]), *gx = th_grad(out->in[0]);
+  th_tensor x, gy, to, partial;
+  flatten(&out->in[0]->value, &x), flatten(&out->grad, &gy);
+  if (gx && flatten(gx, &to)) th_k_matmul(pool, 1, &gy, w, 1, &to);
+  if (gw) {
+    th_tensor gyt = swapped(&gy);
+    th_k_matmul(pool, 1, &gyt, &x, 1, gw);
+  }
+  const th_tensor *gb = out->inputs > 2 ? th_grad(out->in[2]) : NULL;
+  if (!gb) return;
+  int64_t shape[] = {th_k_row_pieces(gy.shape[0]), gy.shape[1]};
+  if (th_keep_tensor(out->tape, &partial, gy.dtype, 2, shape)) th_k_add_column_sums(pool, &gy, &partial, gb);
+}
+
+const th_op th_op_linear = {"linear", linear_forward, linear_backward, false};
+
+th_var *th_linear(th_var *x, th_var *weight, th_var *bias) {
+  th_tensor rows;
+  if (x->value.ndim > 0 && !(flatten(&x->value, &rows) && th_is_matrix(&rows))) x = th_contiguous(x);
+  return th_apply(&th_op_linear, bias ? 3 : 2, (th_var *[]){x, as_matrix(weight), bias ? th_contiguous(bias) : bias}, NULL, 0);
+}

@@ -1,0 +1,36 @@
+/* What the op families share; not public. */
+#ifndef TAPEHEAD_AUTOGRAD_OPS_H
+#define TAPEHEAD_AUTOGRAD_OPS_H
+
+#define TH_NO_LOCATION /* the location wanted is the caller's, not ours */
+#include "../tensor/kernels.h"
+#include "tapehead/autograd.h"
+
+bool th_tape_training(const th_tape *tape);
+th_random th_tape_draw(th_tape *tape); /* a fresh stream: the same for the same seed, step and order of ops */
+
+/* A contiguous tensor in the tape's memory, not cleared. False: no memory, and the tape knows. */
+bool th_keep_tensor(th_tape *tape, th_tensor *made, th_dtype dtype, int ndim, const int64_t *shape);
+
+/* A copy of integer ids [..] in the tape's memory, each below n. NULL after th_fail. */
+const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t n);
+
+/* Bytes [count] in the tape's memory: 1 with probability 1 - p. NULL: no memory, and the tape knows. */
+uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count);
+
+bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /* false after th_fail */
+
+/* The public list of every op, one name a line: X(name) */
+#define TH_EACH_OP(X) \
+  X(add) X(sub) X(mul) X(div) X(scale) X(neg) \
+  X(exp) X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(gelu_tanh) X(gelu_erf) \
+  X(matmul) X(linear) \
+  X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) \
+  X(sum) X(mean) X(max) \
+  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(cross_entropy) X(attention)
+
+#define TH_DECLARE_OP(name) extern const th_op th_op_##name;
+TH_EACH_OP(TH_DECLARE_OP)
+#undef TH_DECLARE_OP
+
+#endif

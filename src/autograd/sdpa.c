@@ -1,0 +1,103 @@
+/* Scaled dot-product attention: the fused op, and the weights built from small ops. */
+#include "ops.h"
+
+#include <math.h>
+
+typedef struct {
+  th_mask mask;
+  double scale, dropout;
+} sdpa_settings;
+
+/* Scores' shape [B,H,Tq,Tk], or false after th_fail. v may be NULL. */
+static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *k, const th_tensor *v, int64_t scores[4]) {
+  char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT], c[TH_SHAPE_TEXT];
+  bool fits = q->ndim == 4 && k->ndim == 4 && v->ndim == 4 && q->shape[3] == k->shape[3] && k->shape[2] == v->shape[2];
+  for (int i = 0; fits && i < 2; i++) fits = q->shape[i] == k->shape[i] && k->shape[i] == v->shape[i];
+  if (!fits)
+    return th_fail(out, TH_ESHAPE, "q %s, k %s, v %s: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", th_shape_text(a, q),
+                   th_shape_text(b, k), th_shape_text(c, v));
+  scores[0] = q->shape[0], scores[1] = q->shape[1], scores[2] = q->shape[2], scores[3] = k->shape[2];
+  return true;
+}
+
+static bool fill_job(th_var *out, th_attention_job *job) {
+  const sdpa_settings *s = out->settings;
+  th_tape *tape = out->tape;
+  int64_t shape[4];
+  *job = (th_attention_job){.q = out->in[0]->value, .k = out->in[1]->value, .v = out->in[2]->value, .scale = s->scale};
+  if (!check_shapes(out, &job->q, &job->k, &job->v, shape)) return false;
+  if (!th_keep_tensor(tape, &job->weights, job->q.dtype, 4, shape)) return false;
+  job->mask = s->mask;
+  if (!th_mask_fits(out, &job->mask, &job->weights)) return false;
+  char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
+  if (out->inputs > 3 && !th_view_broadcast(&job->bias, &out->in[3]->value, 4, shape))
+    return th_fail(out, TH_ESHAPE, "bias %s does not broadcast to the scores %s",
+                   th_shape_text(a, &out->in[3]->value), th_shape_text(b, &job->weights));
+  if (s->dropout == 0 || !th_tape_training(tape)) return true;
+  if (!(s->dropout > 0 && s->dropout < 1)) return th_fail(out, TH_EINVAL, "dropout %g is not in [0, 1)", s->dropout);
+  job->keep = th_keep_mask(tape, s->dropout, th_tensor_count(&job->weights));
+  job->keep_scale = 1 / (1 - s->dropout);
+  return job->keep && th_keep_tensor(tape, &job->dropped, job->q.dtype, 4, shape);
+}
+
+/* q, k, v (and bias) to [B,Tq,H,V]: with the heads side by side, as the output projection reads them. */
+static bool attention_forward(th_var *out) {
+  th_attention_job *job = out->saved = th_keep(out->tape, sizeof *job);
+  th_tensor allowed;
+  if (!job || !fill_job(out, job)) return false;
+  int64_t shape[] = {job->q.shape[0], job->q.shape[2], job->q.shape[1], job->v.shape[3]};
+  if (!th_make(out, 4, shape)) return false;
+  th_view_permute(&job->out, &out->value, (int[]){0, 2, 1, 3});
+  if (job->mask.allowed && th_view_broadcast(&allowed, job->mask.allowed, 4, job->weights.shape))
+    job->mask.allowed = &allowed;
+  th_k_attention(th_tape_pool(out->tape), job);
+  job->mask = (th_mask){0}; /* the caller's, and not needed again: what is hidden has weight 0 */
+  return true;
+}
+
+static th_tensor grad_or_none(th_var *x) {
+  const th_tensor *g = th_grad(x);
+  return g ? *g : (th_tensor){0};
+}
+
+static void attention_backward(th_var *out) {
+  th_attention_job *job = out->saved;
+  if (!th_keep_tensor(out->tape, &job->gscores, job->q.dtype, 4, job->weights.shape)) return;
+  th_view_permute(&job->gout, &out->grad, (int[]){0, 2, 1, 3});
+  job->gq = grad_or_none(out->in[0]), job->gk = grad_or_none(out->in[1]), job->gv = grad_or_none(out->in[2]);
+  th_k_attention_backward(th_tape_pool(out->tape), job);
+  const th_tensor *gbias = out->inputs > 3 ? th_grad(out->in[3]) : NULL;
+  if (gbias) th_k_axpy(th_tape_pool(out->tape), 1, &job->gscores, gbias);
+}
+
+const th_op th_op_attention = {"attention", attention_forward, attention_backward, false};
+
+/* The kernel takes whole matrices: rows dense, each with its own place (no repeated axes). */
+static th_var *as_heads(th_var *x) {
+  const th_tensor *v = &x->value;
+  bool fits = v->ndim != 4 || (v->stride[3] == 1 && (v->shape[2] == 1 || v->stride[2] >= v->shape[3]));
+  for (int i = 0; fits && v->ndim == 4 && i < 2; i++) fits = v->shape[i] == 1 || v->stride[i] > 0;
+  return fits ? x : th_contiguous(x);
+}
+
+static double scale_of(const th_var *q, const th_attention_options *options) {
+  int64_t depth = q->value.ndim ? q->value.shape[q->value.ndim - 1] : 1;
+  return options->scale != 0 ? options->scale : 1 / sqrt((double)(depth ? depth : 1));
+}
+
+th_var *th_attention(th_var *q, th_var *k, th_var *v, const th_attention_options *options) {
+  th_attention_options none = {0};
+  if (!options) options = &none;
+  sdpa_settings s = {options->mask, scale_of(q, options), options->dropout};
+  th_var *in[] = {as_heads(q), as_heads(k), as_heads(v), options->bias};
+  th_var *out = th_apply(&th_op_attention, options->bias ? 4 : 3, in, &s, sizeof s);
+  return th_tape_error(out->tape) ? out : th_permute(out, (int[]){0, 2, 1, 3});
+}
+
+th_var *th_attention_weights(th_var *q, th_var *k, const th_attention_options *options) {
+  th_attention_options none = {0};
+  if (!options) options = &none;
+  th_var *scores = th_scale(th_matmul(q, th_transpose(k)), scale_of(q, options));
+  if (options->bias) scores = th_add(scores, options->bias);
+  return th_softmax(scores, &options->mask);
+}

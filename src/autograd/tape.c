@@ -1,0 +1,280 @@
+#include "ops.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct th_tape {
+  th_arena *arena;
+  th_pool *pool;
+  th_error error;
+  bool located; /* the error's text says where */
+  th_var failed; /* what ops return once there is an error */
+  th_var *last;
+  bool recording, training, anomaly;
+  uint64_t seed, step, draws;
+};
+
+th_tape *th_tape_new(th_pool *pool) {
+  th_tape *tape = calloc(1, sizeof *tape);
+  th_arena *arena = th_arena_new();
+  if (!tape || !arena) {
+    free(tape);
+    th_arena_free(arena);
+    return NULL;
+  }
+  *tape = (th_tape){.arena = arena, .pool = pool, .recording = true};
+  tape->failed.tape = tape;
+  th_blas_one_thread();
+  return tape;
+}
+
+void th_tape_free(th_tape *tape) {
+  if (!tape) return;
+  th_arena_free(tape->arena);
+  free(tape);
+}
+
+void th_tape_reset(th_tape *tape) {
+  th_arena_reset(tape->arena);
+  tape->last = NULL;
+  tape->error.status = TH_OK;
+  tape->located = false;
+  tape->draws = 0;
+}
+
+const th_error *th_tape_error(const th_tape *tape) { return tape->error.status ? &tape->error : NULL; }
+th_pool *th_tape_pool(const th_tape *tape) { return tape->pool; }
+size_t th_tape_bytes(const th_tape *tape) { return th_arena_used(tape->arena); }
+void th_tape_record(th_tape *tape, bool on) { tape->recording = on; }
+bool th_tape_recording(const th_tape *tape) { return tape->recording; }
+void th_tape_train(th_tape *tape, bool on) { tape->training = on; }
+bool th_tape_training(const th_tape *tape) { return tape->training; }
+void th_tape_anomaly(th_tape *tape, bool on) { tape->anomaly = on; }
+
+void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step) {
+  tape->seed = seed;
+  tape->step = step;
+  tape->draws = 0;
+}
+
+#define DRAWS_PER_STEP_BITS 20 /* a step may draw about a million masks */
+th_random th_tape_draw(th_tape *tape) {
+  return (th_random){tape->seed, tape->step << DRAWS_PER_STEP_BITS | tape->draws++};
+}
+
+/* ---- errors --------------------------------------------------------------------------------------- */
+
+static void keep_error(th_tape *tape, th_status status, const char *op, const char *text) {
+  if (!tape->error.status) th_error_set(&tape->error, status, "%s: %s", op, text);
+}
+
+bool th_fail(th_var *out, th_status status, const char *format, ...) {
+  char text[sizeof out->tape->error.text - 32];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  keep_error(out->tape, status, out->op ? out->op->name : "leaf", text);
+  return false;
+}
+
+th_var *(th_here)(th_var *made, const char *file, int line) {
+  th_tape *tape = made->tape;
+  if (made == &tape->failed && !tape->located) {
+    size_t used = strlen(tape->error.text);
+    snprintf(tape->error.text + used, sizeof tape->error.text - used, " (%s:%d)", file, line);
+    tape->located = true;
+  }
+  if (!made->file) made->file = file, made->line = line;
+  return made;
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------- */
+
+void *th_keep(th_tape *tape, size_t bytes) {
+  void *memory = th_arena_alloc(tape->arena, bytes ? bytes : 1);
+  if (!memory) th_error_set(tape->error.status ? NULL : &tape->error, TH_ENOMEM, "tape: no memory for %zu bytes", bytes);
+  return memory;
+}
+
+bool th_keep_tensor(th_tape *tape, th_tensor *made, th_dtype dtype, int ndim, const int64_t *shape) {
+  *made = th_tensor_of(NULL, dtype, ndim, shape);
+  made->data = th_keep(tape, (size_t)th_tensor_count(made) * th_dtype_size(dtype));
+  return made->data;
+}
+
+bool th_make(th_var *out, int ndim, const int64_t *shape) {
+  if (ndim > TH_MAX_DIMS) return th_fail(out, TH_ESHAPE, "%d axes are more than %d", ndim, TH_MAX_DIMS);
+  int64_t bytes = (int64_t)th_dtype_size(out->in[0]->value.dtype);
+  for (int i = 0; i < ndim; i++)
+    if (shape[i] < 0 || __builtin_mul_overflow(bytes, shape[i], &bytes))
+      return th_fail(out, TH_ESHAPE, "a result of this size does not exist");
+  return th_keep_tensor(out->tape, &out->value, out->in[0]->value.dtype, ndim, shape);
+}
+
+bool th_make_like(th_var *out, const th_tensor *like) { return th_make(out, like->ndim, like->shape); }
+
+bool th_make_view(th_var *out, th_var *of, const th_tensor *view) {
+  out->value = *view;
+  out->base = of->base ? of->base : of;
+  return true;
+}
+
+th_tensor *th_grad(th_var *x) {
+  if (!x->needs_grad) return NULL;
+  if (x->grad.data) return &x->grad;
+  if (x->base) {
+    const th_tensor *whole = th_grad(x->base);
+    if (!whole) return NULL;
+    x->grad = x->value;
+    x->grad.data = (char *)whole->data + ((char *)x->value.data - (char *)x->base->value.data);
+    return &x->grad;
+  }
+  if (!th_keep_tensor(x->tape, &x->grad, x->value.dtype, x->value.ndim, x->value.shape)) return NULL;
+  memset(x->grad.data, 0, (size_t)th_tensor_count(&x->grad) * th_dtype_size(x->grad.dtype));
+  return &x->grad;
+}
+
+/* ---- leaves -------------------------------------------------------------------------------------------- */
+
+static th_var *new_var(th_tape *tape) {
+  if (tape->error.status) return &tape->failed;
+  th_var *var = th_keep(tape, sizeof *var);
+  if (!var) return &tape->failed;
+  *var = (th_var){.tape = tape};
+  return var;
+}
+
+static void link_var(th_var *var) {
+  var->previous = var->tape->last;
+  var->tape->last = var;
+}
+
+static bool is_real(th_dtype dtype) { return dtype == TH_F32 || dtype == TH_F64; }
+
+th_var *th_constant(th_tape *tape, const th_tensor *value) {
+  th_var *leaf = new_var(tape);
+  if (leaf == &tape->failed) return leaf;
+  leaf->value = *value;
+  if (!is_real(value->dtype)) {
+    th_fail(leaf, TH_EDTYPE, "%s is no type to compute with; f32 and f64 are", th_dtype_name(value->dtype));
+    return &tape->failed;
+  }
+  return leaf;
+}
+
+th_var *th_leaf(th_tape *tape, const th_tensor *value, const th_tensor *grad) {
+  th_var *leaf = th_constant(tape, value);
+  if (leaf == &tape->failed) return leaf;
+  bool fits = th_tensor_is_contiguous(value);
+  if (grad) fits = fits && grad->dtype == value->dtype && th_tensor_same_shape(grad, value) && th_tensor_is_contiguous(grad);
+  if (!fits) {
+    th_fail(leaf, TH_ESHAPE, "value and gradient must be contiguous, of one shape and type");
+    return &tape->failed;
+  }
+  leaf->needs_grad = tape->recording;
+  if (grad) leaf->grad = *grad;
+  link_var(leaf);
+  return leaf;
+}
+
+th_var *th_detach(th_var *x) {
+  if (x->tape->error.status) return &x->tape->failed;
+  return th_constant(x->tape, &x->value);
+}
+
+/* ---- forward ------------------------------------------------------------------------------------------------ */
+
+/* NaN, or unless allowed infinite: says which and where. */
+static void check_finite(th_var *out, const th_tensor *x, const char *what) {
+  if (!th_tensor_is_contiguous(x)) return;
+  int64_t index = th_k_first_not_finite(x);
+  if (index < 0) return;
+  char shape[TH_SHAPE_TEXT];
+  double value = th_tensor_get(x, index);
+  if (out->op->may_be_infinite && value == value) return;
+  char where[96] = "";
+  if (out->file) snprintf(where, sizeof where, " (%s:%d)", out->file, out->line);
+  th_fail(out, TH_ENAN, "%s %s has a %s at element %lld%s", what, th_shape_text(shape, x),
+          value != value ? "NaN" : "infinity", (long long)index, where);
+  if (out->file) out->tape->located = true;
+}
+
+static bool inputs_fit(th_var *out) {
+  for (int i = 0; i < out->inputs; i++) {
+    const th_var *in = out->in[i];
+    if (in->tape != out->tape) return th_fail(out, TH_EINVAL, "input %d is on another tape", i);
+    if (in->value.dtype != out->in[0]->value.dtype)
+      return th_fail(out, TH_EDTYPE, "input 0 is %s, input %d is %s", th_dtype_name(out->in[0]->value.dtype), i,
+                     th_dtype_name(in->value.dtype));
+    if (in->needs_grad && out->tape->recording) out->needs_grad = true;
+  }
+  return true;
+}
+
+th_var *(th_apply)(const th_op *op, int inputs, th_var *const *in, const void *settings, size_t settings_bytes) {
+  th_tape *tape = in[0]->tape;
+  for (int i = 1; i < inputs; i++)
+    if (in[i]->tape->error.status) tape = in[i]->tape;
+  th_var *out = new_var(tape);
+  if (out == &tape->failed) return out;
+  out->op = op;
+  out->inputs = inputs;
+  out->in = th_keep(tape, (size_t)inputs * sizeof *out->in);
+  void *copy = th_keep(tape, settings_bytes);
+  if (!out->in || !copy) return &tape->failed;
+  memcpy(out->in, in, (size_t)inputs * sizeof *out->in);
+  if (settings_bytes) memcpy(copy, settings, settings_bytes);
+  out->settings = copy;
+  if (!inputs_fit(out) || !op->forward(out)) return &tape->failed;
+  if (tape->anomaly) check_finite(out, &out->value, "result");
+  if (tape->error.status) return &tape->failed;
+  link_var(out);
+  return out;
+}
+
+/* ---- backward ------------------------------------------------------------------------------------------------- */
+
+static void clear_gradients(th_tape *tape) {
+  for (th_var *v = tape->last; v; v = v->previous)
+    if (v->op) v->grad.data = NULL;
+}
+
+static void check_input_gradients(th_var *v) {
+  char what[64];
+  for (int i = 0; i < v->inputs; i++) {
+    if (!v->in[i]->grad.data) continue;
+    snprintf(what, sizeof what, "gradient of input %d", i);
+    check_finite(v, &v->in[i]->grad, what);
+  }
+}
+
+static bool seed_root(th_var *root, const th_tensor *seed) {
+  char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
+  if (!root->needs_grad) return th_fail(root, TH_EINVAL, "backward: nothing it depends on needs a gradient");
+  if (!seed && th_tensor_count(&root->value) != 1)
+    return th_fail(root, TH_ESHAPE, "backward: %s is not one element; give its gradient", th_shape_text(a, &root->value));
+  if (seed && (!th_tensor_same_shape(seed, &root->value) || seed->dtype != root->value.dtype))
+    return th_fail(root, TH_ESHAPE, "backward: the result is %s, the gradient given %s", th_shape_text(a, &root->value),
+                   th_shape_text(b, seed));
+  const th_tensor *grad = th_grad(root);
+  if (!grad) return false;
+  if (seed) th_k_axpy(root->tape->pool, 1, seed, grad);
+  else th_tensor_set(grad, 0, 1 + (root->op ? 0 : th_tensor_get(grad, 0)));
+  return true;
+}
+
+th_status th_backward(th_var *root, const th_tensor *seed) {
+  th_tape *tape = root->tape;
+  if (tape->error.status) return tape->error.status;
+  clear_gradients(tape);
+  if (!seed_root(root, seed)) return tape->error.status;
+  for (th_var *v = tape->last; v && !tape->error.status; v = v->previous) {
+    if (!v->op || !v->op->backward || v->base || !v->grad.data) continue;
+    v->op->backward(v);
+    if (tape->anomaly) check_input_gradients(v);
+  }
+  return tape->error.status;
+}

@@ -1,0 +1,90 @@
+#include "tapehead/nn.h"
+
+#include <stdio.h>
+
+const char *th_attention_kind_name(th_attention_kind kind) {
+  static const char *const names[] = {"encoder_self", "decoder_self", "cross"};
+  return names[kind];
+}
+
+th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_nn_attention_config *c) {
+  int64_t heads = c->heads > 0 ? c->heads : 1, even = c->width / heads;
+  th_nn_attention layer = {.width = c->width,
+                           .heads = heads,
+                           .key_width = c->key_width ? c->key_width : even,
+                           .value_width = c->value_width ? c->value_width : even,
+                           .dropout = c->dropout,
+                           .kind = c->kind,
+                           .layer = c->layer};
+  int64_t rows = heads * (2 * layer.key_width + layer.value_width);
+  char out[TH_NAME_MAX];
+  bool joined = name && *name;
+  /* with D = V the rows are three square matrices, and each is initialised as one */
+  th_init init = {.kind = TH_INIT_XAVIER, .blocks = layer.key_width == layer.value_width ? 3 : 0};
+  layer.in_weight = th_params_add(set, name, "in_proj_weight", init, 2, (int64_t[]){rows, c->width});
+  layer.in_bias = th_params_add(set, name, "in_proj_bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &rows);
+  snprintf(out, sizeof out, "%s%sout_proj", joined ? name : "", joined ? "." : "");
+  layer.out = th_nn_linear_make(set, out, heads * layer.value_width, c->width, true);
+  return layer;
+}
+
+/* x [B,T,E] times rows begin..end of the projections: [B,T,end-begin]. */
+static th_var *project(const th_nn_attention *layer, th_var *x, int64_t begin, int64_t end) {
+  th_var *weight = th_use(x->tape, layer->in_weight), *bias = th_use(x->tape, layer->in_bias);
+  return th_linear(x, th_slice(weight, 0, begin, end), th_slice(bias, 0, begin, end));
+}
+
+/* Columns begin..begin+H*width of x [B,T,..] seen as [B,H,T,width]: a view. */
+static th_var *split_heads(th_var *x, int64_t begin, int64_t heads, int64_t width) {
+  th_var *part = th_slice(x, 2, begin, begin + heads * width);
+  th_var *split = th_reshape(part, 4, (int64_t[]){part->value.shape[0], part->value.shape[1], heads, width});
+  return th_permute(split, (int[]){0, 2, 1, 3});
+}
+
+/* Query, key and value [B,H,T,width] in as few products as the inputs allow. */
+static void project_all(const th_nn_attention *layer, th_var *x, th_var *memory, th_seen *seen) {
+  int64_t h = layer->heads, d = layer->key_width, v = layer->value_width, end = h * (2 * d + v);
+  th_var *q, *k, *values;
+  int64_t k_from = 0, v_from = 0; /* where key and value begin in what `k` and `values` name */
+  if (layer->separate) {
+    q = project(layer, x, 0, h * d);
+    k = project(layer, memory, h * d, 2 * h * d);
+    values = project(layer, memory, 2 * h * d, end);
+  } else if (memory == x) {
+    q = k = values = project(layer, x, 0, end);
+    k_from = h * d, v_from = 2 * h * d;
+  } else {
+    q = project(layer, x, 0, h * d);
+    k = values = project(layer, memory, h * d, end);
+    v_from = h * d;
+  }
+  seen->query = split_heads(q, 0, h, d);
+  seen->key = split_heads(k, k_from, h, d);
+  seen->value = split_heads(values, v_from, h, v);
+}
+
+static th_var *gated(const th_nn_attention *layer, th_var *heads) {
+  if (!layer->gate) return heads;
+  th_var *gate = th_use(heads->tape, layer->gate);
+  return th_mul(heads, th_reshape(gate, 4, (int64_t[]){1, layer->heads, 1, 1}));
+}
+
+th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var *memory, const th_mask *mask,
+                                const th_tap *tap) {
+  th_attention_options options = {.dropout = layer->dropout};
+  if (mask) options.mask = *mask;
+  th_seen seen = {0};
+  if (th_tape_error(x->tape)) return x;
+  project_all(layer, x, memory ? memory : x, &seen);
+  if (tap) {
+    seen.weights = th_attention_weights(seen.query, seen.key, &options);
+    seen.heads = th_matmul(th_dropout(seen.weights, layer->dropout), seen.value);
+  } else
+    seen.heads = th_attention(seen.query, seen.key, seen.value, &options);
+  seen.heads = gated(layer, seen.heads);
+  if (th_tape_error(x->tape)) return x;
+  if (tap) tap->see(tap->context, layer, &seen);
+  int64_t joined[] = {x->value.shape[0], x->value.shape[1], layer->heads * layer->value_width};
+  th_var *side_by_side = th_permute(seen.heads, (int[]){0, 2, 1, 3});
+  return th_nn_linear_forward(&layer->out, th_reshape(side_by_side, 3, joined));
+}

@@ -1,0 +1,74 @@
+/* Encoder and decoder layers (Vaswani et al. 2017, section 3.1), pre- and post-norm. */
+#include "tapehead/nn.h"
+
+#include <stdio.h>
+
+static const char *under(char text[TH_NAME_MAX], const char *name, const char *part) {
+  snprintf(text, TH_NAME_MAX, "%s%s%s", name, *name ? "." : "", part);
+  return text;
+}
+
+static th_nn_attention attention_of(th_params *set, const char *name, const char *part, const th_nn_layer_config *c,
+                                    th_attention_kind kind, int layer) {
+  char text[TH_NAME_MAX];
+  th_nn_attention_config config = {c->width, c->heads, c->key_width, c->value_width, c->dropout, kind, layer};
+  return th_nn_attention_make(set, under(text, name, part), &config);
+}
+
+/* The residual connection around a sublayer f: before() feeds f, after() takes its result. Pre-norm
+ * normalises what goes into f, post-norm the sum that comes out. */
+static th_var *before(bool norm_first, const th_nn_norm *norm, th_var *x) {
+  return norm_first ? th_nn_norm_forward(norm, x) : x;
+}
+
+static th_var *after(bool norm_first, const th_nn_norm *norm, th_var *x, th_var *f, double dropout) {
+  th_var *sum = th_add(x, th_dropout(f, dropout));
+  return norm_first ? sum : th_nn_norm_forward(norm, sum);
+}
+
+/* ---- encoder layer --------------------------------------------------------------------------------- */
+
+th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *c, int layer) {
+  char text[TH_NAME_MAX];
+  return (th_nn_encoder_layer){
+      .self = attention_of(set, name, "self_attn", c, TH_ENCODER_SELF, layer),
+      .feed_forward = th_nn_feed_forward_make(set, name, c->width, c->feed_forward, c->activation, c->dropout),
+      .norm1 = th_nn_norm_make(set, under(text, name, "norm1"), c->width),
+      .norm2 = th_nn_norm_make(set, under(text, name, "norm2"), c->width),
+      .dropout = c->dropout,
+      .norm_first = c->norm_first};
+}
+
+th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *l, th_var *x, const th_mask *mask, const th_tap *tap) {
+  bool pre = l->norm_first;
+  th_var *f = th_nn_attention_forward(&l->self, before(pre, &l->norm1, x), NULL, mask, tap);
+  x = after(pre, &l->norm1, x, f, l->dropout);
+  f = th_nn_feed_forward_forward(&l->feed_forward, before(pre, &l->norm2, x));
+  return after(pre, &l->norm2, x, f, l->dropout);
+}
+
+/* ---- decoder layer --------------------------------------------------------------------------------- */
+
+th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *c, int layer) {
+  char text[TH_NAME_MAX];
+  return (th_nn_decoder_layer){
+      .self = attention_of(set, name, "self_attn", c, TH_DECODER_SELF, layer),
+      .cross = attention_of(set, name, "multihead_attn", c, TH_CROSS, layer),
+      .feed_forward = th_nn_feed_forward_make(set, name, c->width, c->feed_forward, c->activation, c->dropout),
+      .norm1 = th_nn_norm_make(set, under(text, name, "norm1"), c->width),
+      .norm2 = th_nn_norm_make(set, under(text, name, "norm2"), c->width),
+      .norm3 = th_nn_norm_make(set, under(text, name, "norm3"), c->width),
+      .dropout = c->dropout,
+      .norm_first = c->norm_first};
+}
+
+th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *l, th_var *x, th_var *memory, const th_mask *self_mask,
+                                    const th_mask *memory_mask, const th_tap *tap) {
+  bool pre = l->norm_first;
+  th_var *f = th_nn_attention_forward(&l->self, before(pre, &l->norm1, x), NULL, self_mask, tap);
+  x = after(pre, &l->norm1, x, f, l->dropout);
+  f = th_nn_attention_forward(&l->cross, before(pre, &l->norm2, x), memory, memory_mask, tap);
+  x = after(pre, &l->norm2, x, f, l->dropout);
+  f = th_nn_feed_forward_forward(&l->feed_forward, before(pre, &l->norm3, x));
+  return after(pre, &l->norm3, x, f, l->dropout);
+}

@@ -1,0 +1,77 @@
+/* The small layers: linear, layer norm, embedding, positions, feed-forward. */
+#include "tapehead/nn.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* ---- linear ----------------------------------------------------------------------------------------- */
+
+th_nn_linear th_nn_linear_make(th_params *set, const char *name, int64_t in, int64_t out, bool bias) {
+  th_nn_linear layer = {0};
+  layer.weight = th_params_add(set, name, "weight", (th_init){.kind = TH_INIT_XAVIER}, 2, (int64_t[]){out, in});
+  if (bias) layer.bias = th_params_add(set, name, "bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &out);
+  return layer;
+}
+
+th_var *th_nn_linear_forward(const th_nn_linear *layer, th_var *x) {
+  return th_linear(x, th_use(x->tape, layer->weight), layer->bias ? th_use(x->tape, layer->bias) : NULL);
+}
+
+/* ---- layer norm --------------------------------------------------------------------------------------- */
+
+th_nn_norm th_nn_norm_make(th_params *set, const char *name, int64_t n) {
+  th_nn_norm layer = {0};
+  layer.weight = th_params_add(set, name, "weight", (th_init){.kind = TH_INIT_ONES}, 1, &n);
+  layer.bias = th_params_add(set, name, "bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &n);
+  return layer;
+}
+
+th_var *th_nn_norm_forward(const th_nn_norm *layer, th_var *x) {
+  return th_layer_norm(x, th_use(x->tape, layer->weight), th_use(x->tape, layer->bias), TH_NORM_EPSILON);
+}
+
+/* ---- embedding ---------------------------------------------------------------------------------------- */
+
+th_nn_embedding th_nn_embedding_make(th_params *set, const char *name, int64_t vocabulary, int64_t width, th_init init) {
+  return (th_nn_embedding){th_params_add(set, name, "weight", init, 2, (int64_t[]){vocabulary, width})};
+}
+
+th_var *th_nn_embedding_forward(const th_nn_embedding *layer, th_tape *tape, const th_tensor *ids) {
+  return th_scale(th_gather(th_use(tape, layer->weight), ids), sqrt((double)layer->weight->value.shape[1]));
+}
+
+/* ---- positions ---------------------------------------------------------------------------------------- */
+
+void th_sinusoids(const th_tensor *table) {
+  const double longest = 10000;
+  int64_t length = table->shape[0], width = table->shape[1];
+  for (int64_t position = 0; position < length; position++)
+    for (int64_t i = 0; i < width; i++) {
+      double angle = (double)position / pow(longest, (double)(i - i % 2) / (double)width);
+      th_tensor_set(table, position * width + i, i % 2 ? cos(angle) : sin(angle));
+    }
+}
+
+/* ---- feed-forward ------------------------------------------------------------------------------------- */
+
+th_nn_feed_forward th_nn_feed_forward_make(th_params *set, const char *name, int64_t width, int64_t hidden,
+                                           th_activation activation, double dropout) {
+  char first[TH_NAME_MAX], second[TH_NAME_MAX];
+  bool joined = name && *name;
+  snprintf(first, sizeof first, "%s%slinear1", joined ? name : "", joined ? "." : "");
+  snprintf(second, sizeof second, "%s%slinear2", joined ? name : "", joined ? "." : "");
+  return (th_nn_feed_forward){.first = th_nn_linear_make(set, first, width, hidden, true),
+                              .second = th_nn_linear_make(set, second, hidden, width, true),
+                              .activation = activation,
+                              .dropout = dropout};
+}
+
+th_var *th_nn_feed_forward_forward(const th_nn_feed_forward *layer, th_var *x) {
+  th_var *hidden = th_nn_linear_forward(&layer->first, x);
+  switch (layer->activation) {
+  case TH_ACT_RELU: hidden = th_relu(hidden); break;
+  case TH_ACT_GELU: hidden = th_gelu_erf(hidden); break;
+  case TH_ACT_GELU_TANH: hidden = th_gelu_tanh(hidden); break;
+  }
+  return th_nn_linear_forward(&layer->second, th_dropout(hidden, layer->dropout));
+}

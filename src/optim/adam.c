@@ -1,0 +1,85 @@
+#include "tapehead/optim.h"
+
+#include "../tensor/kernels.h"
+
+#include <math.h>
+
+typedef struct {
+  double beta1, beta2, epsilon;
+  double decay; /* joins the gradient */
+  double keep;  /* what decoupled decay leaves of a weight: 1 - rate decay */
+  double rate;  /* over the bias correction of the first moment */
+  double root;  /* 1 over the square root of that of the second */
+} adam_numbers;
+
+#define TH_KERNELS "../optim/adam.inc" /* seen from each_real.h */
+#include "../tensor/each_real.h"
+
+#define PIECE 16384 /* parameters a thread takes at once */
+
+th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *config, th_error *error) {
+  *adam = (th_adam){.params = params, .config = *config};
+  th_adam_config *c = &adam->config;
+  if (c->beta1 == 0 && c->beta2 == 0) c->beta1 = 0.9, c->beta2 = 0.98;
+  if (c->epsilon == 0) c->epsilon = 1e-9;
+  if (!(c->beta1 >= 0 && c->beta1 < 1 && c->beta2 >= 0 && c->beta2 < 1 && c->epsilon > 0 && c->weight_decay >= 0))
+    return th_error_set(error, TH_EINVAL, "adam: betas %g and %g must lie in [0, 1), epsilon %g above 0, decay %g not below 0",
+                        c->beta1, c->beta2, c->epsilon, c->weight_decay);
+  th_tensor values = th_params_values(params);
+  th_status status = th_tensor_new(&adam->moment1, values.dtype, 1, values.shape, error);
+  if (!status) status = th_tensor_new(&adam->moment2, values.dtype, 1, values.shape, error);
+  if (status) th_adam_free(adam);
+  return status;
+}
+
+void th_adam_free(th_adam *adam) {
+  th_tensor_free(&adam->moment1);
+  th_tensor_free(&adam->moment2);
+}
+
+void th_adam_moments(const th_adam *adam, const th_param *param, th_tensor *moment1, th_tensor *moment2) {
+  ptrdiff_t offset = (char *)param->value.data - (char *)th_params_values(adam->params).data;
+  *moment1 = *moment2 = param->value;
+  moment1->data = (char *)adam->moment1.data + offset;
+  moment2->data = (char *)adam->moment2.data + offset;
+}
+
+typedef struct {
+  adam_numbers numbers;
+  th_tensor value, grad;
+  const th_adam *adam;
+} update;
+
+static void *at(const th_tensor *tensor, int64_t index) {
+  return (char *)tensor->data + index * (int64_t)th_dtype_size(tensor->dtype);
+}
+
+static void update_piece(void *context, int64_t piece) {
+  const update *u = context;
+  int64_t begin = piece * PIECE, n = u->value.shape[0] - begin;
+  if (n > PIECE) n = PIECE;
+  TH_FOR(u->value.dtype, adam, n, &u->numbers, at(&u->grad, begin), at(&u->value, begin), at(&u->adam->moment1, begin),
+         at(&u->adam->moment2, begin));
+}
+
+void th_adam_update(th_adam *adam, double rate, th_pool *pool) {
+  const th_adam_config *c = &adam->config;
+  double step = (double)++adam->step;
+  update u = {.value = th_params_values(adam->params), .grad = th_params_grads(adam->params), .adam = adam};
+  u.numbers = (adam_numbers){.beta1 = c->beta1,
+                             .beta2 = c->beta2,
+                             .epsilon = c->epsilon,
+                             .decay = c->decoupled ? 0 : c->weight_decay,
+                             .keep = c->decoupled ? 1 - rate * c->weight_decay : 1,
+                             .rate = rate / (1 - pow(c->beta1, step)),
+                             .root = 1 / sqrt(1 - pow(c->beta2, step))};
+  th_parallel(pool, (u.value.shape[0] + PIECE - 1) / PIECE, update_piece, &u);
+}
+
+double th_clip_grad_norm(th_params *params, double limit) {
+  th_tensor grads = th_params_grads(params);
+  double norm = sqrt(th_k_sum_of_squares(&grads));
+  if (limit <= 0 || !isfinite(norm) || norm <= limit) return norm;
+  TH_FOR(grads.dtype, scale, grads.shape[0], limit / norm, grads.data);
+  return norm;
+}

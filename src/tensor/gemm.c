@@ -1,0 +1,112 @@
+/* Matrix products through OpenBLAS: batched, strided, cut for threads by size alone. */
+#include "kernels.h"
+
+#include <cblas.h>
+
+#define PIECE_WORK (1 << 19) /* multiply-adds worth a thread of their own: some ten microseconds */
+#define PIECES_MAX 8         /* more would pack the other operand too often */
+#define PIECE_ROWS 16        /* a piece is whole register tiles of the BLAS kernels */
+
+const char *th_blas_kernels(void) { return openblas_get_corename(); }
+
+void th_blas_one_thread(void) {
+  if (openblas_get_num_threads() != 1) openblas_set_num_threads(1);
+}
+
+void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, double alpha,
+             const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc) {
+  enum CBLAS_TRANSPOSE ta = transpose_a ? CblasTrans : CblasNoTrans, tb = transpose_b ? CblasTrans : CblasNoTrans;
+  if (dtype == TH_F32)
+    cblas_sgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, (float)alpha, a, (int)lda, b, (int)ldb, (float)beta,
+                c, (int)ldc);
+  else
+    cblas_dgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+}
+
+/* How BLAS sees the last two axes: row-major with a leading dimension, or its transpose. */
+typedef struct {
+  bool transposed;
+  int64_t ld;
+} layout;
+
+static bool layout_of(const th_tensor *x, layout *made) {
+  int64_t rows = x->shape[x->ndim - 2], columns = x->shape[x->ndim - 1];
+  int64_t row_stride = x->stride[x->ndim - 2], column_stride = x->stride[x->ndim - 1];
+  if (column_stride == 1 || columns == 1) {
+    *made = (layout){false, rows == 1 ? columns : row_stride};
+    if (made->ld >= columns) return true;
+  }
+  if (row_stride == 1 || rows == 1) {
+    *made = (layout){true, columns == 1 ? rows : column_stride};
+    if (made->ld >= rows) return true;
+  }
+  return false;
+}
+
+bool th_is_matrix(const th_tensor *x) {
+  layout ignored;
+  return x->ndim >= 2 && layout_of(x, &ignored);
+}
+
+typedef struct {
+  const th_tensor *a, *b, *c;
+  layout la, lb, lc;
+  double alpha, beta;
+  int64_t first_batch, pieces, rows; /* rows of c in a piece */
+} product;
+
+static char *batch_data(const th_tensor *x, int64_t batch) {
+  int64_t offset = 0;
+  for (int i = x->ndim - 3; i >= 0; i--) {
+    offset += batch % x->shape[i] * x->stride[i];
+    batch /= x->shape[i];
+  }
+  return (char *)x->data + offset * (int64_t)th_dtype_size(x->dtype);
+}
+
+static void product_piece(void *context, int64_t index) {
+  const product *p = context;
+  int64_t batch = p->first_batch + index / p->pieces, row = index % p->pieces * p->rows;
+  int64_t m = p->c->shape[p->c->ndim - 2] - row, n = p->c->shape[p->c->ndim - 1], k = p->a->shape[p->a->ndim - 1];
+  if (m > p->rows) m = p->rows;
+  int64_t size = (int64_t)th_dtype_size(p->c->dtype);
+  char *a = batch_data(p->a, batch) + row * (p->la.transposed ? 1 : p->la.ld) * size;
+  char *b = batch_data(p->b, batch);
+  char *c = batch_data(p->c, batch) + row * (p->lc.transposed ? 1 : p->lc.ld) * size;
+  if (p->lc.transposed) /* c' = b' a' */
+    th_gemm(p->c->dtype, !p->lb.transposed, !p->la.transposed, n, m, k, p->alpha, b, p->lb.ld, a, p->la.ld, p->beta,
+            c, p->lc.ld);
+  else
+    th_gemm(p->c->dtype, p->la.transposed, p->lb.transposed, m, n, k, p->alpha, a, p->la.ld, b, p->lb.ld, p->beta, c,
+            p->lc.ld);
+}
+
+static void cut(product *p, int64_t m, int64_t work) {
+  int64_t pieces = work / PIECE_WORK;
+  if (pieces > PIECES_MAX) pieces = PIECES_MAX;
+  if (pieces < 1) pieces = 1;
+  p->rows = (m + pieces - 1) / pieces;
+  if (pieces > 1) p->rows = (p->rows + PIECE_ROWS - 1) / PIECE_ROWS * PIECE_ROWS;
+  p->pieces = (m + p->rows - 1) / p->rows;
+}
+
+void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, double beta,
+                 const th_tensor *c) {
+  int64_t m = c->shape[c->ndim - 2], n = c->shape[c->ndim - 1], k = a->shape[a->ndim - 1], batches = 1;
+  bool sums = false; /* do several batches fall on one matrix of c? */
+  for (int i = 0; i < c->ndim - 2; i++) {
+    batches *= c->shape[i];
+    if (c->shape[i] > 1 && c->stride[i] == 0) sums = true;
+  }
+  if (batches == 0 || m == 0 || n == 0) return;
+  product p = {.a = a, .b = b, .c = c, .alpha = alpha, .beta = beta};
+  if (!layout_of(a, &p.la) || !layout_of(b, &p.lb) || !layout_of(c, &p.lc)) return; /* see th_is_matrix */
+  th_blas_one_thread();
+  cut(&p, m, m * n * k);
+  if (!sums) {
+    bool small = batches * m * n * k < PIECE_WORK;
+    th_parallel(small ? NULL : pool, batches * p.pieces, product_piece, &p);
+    return;
+  }
+  for (; p.first_batch < batches; p.first_batch++) th_parallel(p.pieces > 1 ? pool : NULL, p.pieces, product_piece, &p);
+}

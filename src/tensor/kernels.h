@@ -1,0 +1,133 @@
+/* Raw kernels, for the rooms above; not public. They check nothing: the op that calls them did.
+ * All real tensors of one call have one type, TH_F32 or TH_F64. "Adds" means +=, so that gradients
+ * accumulate; everything else overwrites. */
+#ifndef TAPEHEAD_TENSOR_KERNELS_H
+#define TAPEHEAD_TENSOR_KERNELS_H
+
+#include "tapehead/tensor.h"
+
+/* ---- strided loops --------------------------------------------------------------------------- */
+
+/* Walks several tensors at once, broadcast to the shape of the largest. The last operand is the
+ * destination; where its stride is 0 the elements that fall together are summed in a fixed order. */
+#define TH_LOOP_MAX 3
+typedef struct th_loop {
+  int operands, ndim;
+  int64_t shape[TH_MAX_DIMS];
+  int64_t stride[TH_LOOP_MAX][TH_MAX_DIMS];
+  char *data[TH_LOOP_MAX];
+  int64_t element[TH_LOOP_MAX]; /* bytes */
+} th_loop;
+
+/* One innermost run: n elements of each operand, with strides in elements. */
+typedef void th_loop_inner(int64_t n, char *const *data, const int64_t *stride, const void *settings);
+
+void th_loop_run(th_pool *pool, int operands, const th_tensor *const *tensors, th_loop_inner *inner,
+                 const void *settings);
+
+/* The common shape of two tensors under broadcasting; false where they do not fit. */
+bool th_broadcast_shape(const th_tensor *a, const th_tensor *b, int *ndim, int64_t shape[TH_MAX_DIMS]);
+
+/* ---- element by element ---------------------------------------------------------------------- */
+
+typedef enum { TH_ADD, TH_SUB, TH_MUL, TH_DIV } th_binary;
+void th_k_binary(th_pool *pool, th_binary kind, const th_tensor *a, const th_tensor *b, const th_tensor *y);
+
+void th_k_copy(th_pool *pool, const th_tensor *x, const th_tensor *y);                 /* y = x, any strides */
+void th_k_axpy(th_pool *pool, double alpha, const th_tensor *x, const th_tensor *y);   /* y += alpha x */
+void th_k_add_product(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, const th_tensor *y);
+void th_k_add_quotient(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, const th_tensor *y);
+
+typedef enum {
+  TH_SCALE, TH_EXP, TH_LOG, TH_SQRT, TH_TANH, TH_SIGMOID, TH_RELU, TH_GELU_TANH, TH_GELU_ERF
+} th_unary;
+/* y = f(x) over contiguous memory; `alpha` is TH_SCALE's factor. */
+void th_k_unary(th_pool *pool, th_unary kind, double alpha, const th_tensor *x, const th_tensor *y);
+/* gx += gy f'(x), contiguous, y = f(x); not for TH_SCALE, whose gradient is th_k_axpy. */
+void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const th_tensor *y, const th_tensor *gy,
+                         const th_tensor *gx);
+
+/* y = largest of x over the axes where y's size is 1 (y has x's number of axes). */
+void th_k_max(const th_tensor *x, const th_tensor *y);
+/* gx += gy / ties where x equals y, so that equal maxima share the gradient. Scratch: ties [y's shape],
+ * winner [x's shape]. */
+void th_k_max_backward(const th_tensor *x, const th_tensor *y, const th_tensor *gy, const th_tensor *ties,
+                       const th_tensor *winner, const th_tensor *gx);
+
+/* The row-major index of the first element that is NaN or infinite, or -1. x is contiguous. */
+int64_t th_k_first_not_finite(const th_tensor *x);
+
+/* ---- matrix products ------------------------------------------------------------------------- */
+
+/* c = alpha a b + beta c over the last two axes, batched over the others. All three have the same
+ * number of axes; a batch axis may have stride 0 (broadcast), and where c's has, the products are
+ * summed one after the other. Each matrix needs unit stride along one of its two axes: see
+ * th_is_matrix. Threads share batches and rows. */
+void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, double beta,
+                 const th_tensor *c);
+bool th_is_matrix(const th_tensor *x); /* can BLAS read the last two axes where they lie? */
+
+/* c = alpha op(a) op(b) + beta c: one plain call on the caller's thread. [m,k] x [k,n] */
+void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, double alpha,
+             const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc);
+void th_blas_one_thread(void); /* before the first th_gemm of a parallel part */
+
+/* ---- rows: softmax, normalisation, losses; contiguous [rows, n] unless said -------------------- */
+
+/* y = softmax of x over its last axis; hidden columns are 0; a row with no column is all 0.
+ * x is contiguous [..., rows, n]; `x` and `y` may be the same memory. */
+void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_tensor *x, const th_tensor *y);
+void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, const th_tensor *gy,
+                           const th_tensor *gx);
+
+/* y = (x - mean) rstd weight + bias; mean and rstd [rows] are kept for backward. */
+void th_k_layer_norm(th_pool *pool, double epsilon, const th_tensor *x, const th_tensor *weight,
+                     const th_tensor *bias, const th_tensor *y, const th_tensor *mean, const th_tensor *rstd);
+/* gx, gweight and gbias may be NULL. `partial` [pieces, 2, n] with pieces from th_k_row_pieces(rows). */
+void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor *weight, const th_tensor *mean,
+                              const th_tensor *rstd, const th_tensor *gy, const th_tensor *partial,
+                              const th_tensor *gx, const th_tensor *gweight, const th_tensor *gbias);
+int64_t th_k_row_pieces(int64_t rows); /* in how many fixed pieces rows are summed */
+
+/* gb[n] += the sum of g [rows, n] over its rows; partial [pieces, n]. */
+void th_k_add_column_sums(th_pool *pool, const th_tensor *g, const th_tensor *partial, const th_tensor *gb);
+
+/* Cross-entropy of logits [rows, n] with targets [rows] (negative: ignored) under label smoothing.
+ * loss_rows [rows] and log_sum [rows] are filled. */
+void th_k_cross_entropy(th_pool *pool, double smoothing, const th_tensor *logits, const int32_t *targets,
+                        const th_tensor *loss_rows, const th_tensor *log_sum);
+/* glogits += scale (softmax - target distribution) on rows that count. */
+void th_k_cross_entropy_backward(th_pool *pool, double smoothing, double scale, const th_tensor *logits,
+                                 const int32_t *targets, const th_tensor *log_sum, const th_tensor *glogits);
+
+/* y [ids, width] = table[ids]; and table_gradient[ids] += gy. */
+void th_k_gather(const th_tensor *table, const int32_t *ids, const th_tensor *y);
+void th_k_scatter_add(const th_tensor *gy, const int32_t *ids, const th_tensor *gtable);
+
+/* y (+)= x keep / (1 - p): contiguous. */
+void th_k_dropout(th_pool *pool, double scale, const th_tensor *x, const uint8_t *keep, bool add, const th_tensor *y);
+
+/* ---- scaled dot-product attention --------------------------------------------------------------- */
+
+/* q [B,H,Tq,D], k [B,H,Tk,D], v [B,H,Tk,V], any strides with unit stride last; weights [B,H,Tq,Tk]
+ * contiguous. */
+typedef struct th_attention_job {
+  th_tensor q, k, v, out;  /* out [B,H,Tq,V] */
+  th_tensor bias;          /* added to the scores, broadcast to [B,H,Tq,Tk]; data NULL: none */
+  th_mask mask;
+  double scale;
+  th_tensor weights;       /* softmax of the scores */
+  th_tensor dropped;       /* weights after dropout; data NULL: none */
+  const uint8_t *keep;     /* [B,H,Tq,Tk], with dropped */
+  double keep_scale;       /* 1 / (1 - p) */
+  th_tensor gout, gq, gk, gv; /* backward; data NULL where no gradient is wanted */
+  th_tensor gscores;       /* [B,H,Tq,Tk]: backward fills it with the gradient of the scores, so of the bias */
+} th_attention_job;
+void th_k_attention(th_pool *pool, const th_attention_job *job);
+void th_k_attention_backward(th_pool *pool, const th_attention_job *job);
+
+/* ---- over whole parameter blocks ---------------------------------------------------------------- */
+
+double th_k_sum_of_squares(const th_tensor *x); /* contiguous; in double, fixed order */
+
+#endif

@@ -1,0 +1,226 @@
+/* Softmax, layer norm, cross-entropy, gather: one row at a time, rows shared among threads. */
+#include "rows.h"
+#include "vecmath.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TH_KERNELS "rows.inc"
+#include "each_real.h"
+
+#define PIECE 8192     /* elements a thread takes at once */
+#define PIECE_ROWS 64  /* rows of a piece whose partial sum is kept apart */
+#define PIECES_MAX 16
+
+static void *at(const th_tensor *tensor, int64_t index) {
+  return (char *)tensor->data + index * (int64_t)th_dtype_size(tensor->dtype);
+}
+
+row_view th_row_visible(const th_mask *mask, const th_tensor *x, int64_t row) {
+  int last = x->ndim - 1;
+  int64_t n = x->shape[last], rows = x->ndim > 1 ? x->shape[last - 1] : 1;
+  row_view see = {.limit = n};
+  if (!mask) return see;
+  int64_t i = row % rows;
+  if (mask->causal && i + (n - rows) + 1 < see.limit) see.limit = i + (n - rows) + 1;
+  const th_tensor *allowed = mask->allowed;
+  int64_t offset = 0, index = row, first = 0;
+  for (int axis = last - 1; axis >= 0; axis--) {
+    first = index % x->shape[axis];
+    if (allowed) offset += first * allowed->stride[axis];
+    index /= x->shape[axis];
+  }
+  if (mask->key_length && mask->key_length[first] < see.limit) see.limit = mask->key_length[first];
+  if (see.limit < 0) see.limit = 0;
+  if (allowed) {
+    see.allowed = (const uint8_t *)allowed->data + offset;
+    see.step = allowed->stride[last];
+  }
+  return see;
+}
+
+void th_softmax_one(th_dtype dtype, int64_t n, row_view see, bool logarithm, const void *x, void *y) {
+  TH_FOR(dtype, softmax_row, n, see, logarithm, x, y);
+}
+
+void th_softmax_one_backward(th_dtype dtype, int64_t n, bool logarithm, const void *y, const void *gy, void *gx) {
+  TH_FOR(dtype, softmax_row_backward, n, logarithm, y, gy, gx);
+}
+
+/* ---- every row on its own ----------------------------------------------------------------------------- */
+
+typedef struct {
+  int64_t rows, n, per_piece;
+  bool logarithm;
+  double number, scale; /* epsilon or smoothing */
+  const th_mask *mask;
+  const int32_t *targets;
+  const th_tensor *x, *y, *gy, *gx, *weight, *bias, *mean, *rstd, *partial;
+} row_work;
+
+static row_work over_rows(const th_tensor *x) {
+  row_work w = {.x = x, .n = x->shape[x->ndim - 1]};
+  w.rows = w.n ? th_tensor_count(x) / w.n : 0;
+  w.per_piece = w.n < PIECE ? PIECE / (w.n ? w.n : 1) : 1;
+  return w;
+}
+
+static void run_rows(th_pool *pool, th_task *task, row_work *w) {
+  th_parallel(pool, (w->rows + w->per_piece - 1) / w->per_piece, task, w);
+}
+
+#define EACH_ROW(w, piece, r) \
+  for (int64_t r = (piece) * (w)->per_piece; r < ((piece) + 1) * (w)->per_piece && r < (w)->rows; r++)
+
+static void softmax_piece(void *context, int64_t piece) {
+  const row_work *w = context;
+  EACH_ROW(w, piece, r)
+    th_softmax_one(w->x->dtype, w->n, th_row_visible(w->mask, w->x, r), w->logarithm, at(w->x, r * w->n),
+                   at(w->y, r * w->n));
+}
+
+void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_tensor *x, const th_tensor *y) {
+  row_work w = over_rows(x);
+  w.logarithm = logarithm, w.mask = mask, w.y = y;
+  run_rows(pool, softmax_piece, &w);
+}
+
+static void softmax_backward_piece(void *context, int64_t piece) {
+  const row_work *w = context;
+  EACH_ROW(w, piece, r)
+    th_softmax_one_backward(w->x->dtype, w->n, w->logarithm, at(w->y, r * w->n), at(w->gy, r * w->n),
+                            at(w->gx, r * w->n));
+}
+
+void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, const th_tensor *gy,
+                           const th_tensor *gx) {
+  row_work w = over_rows(y);
+  w.logarithm = logarithm, w.y = y, w.gy = gy, w.gx = gx;
+  run_rows(pool, softmax_backward_piece, &w);
+}
+
+static void layer_norm_piece(void *context, int64_t piece) {
+  const row_work *w = context;
+  EACH_ROW(w, piece, r)
+    TH_FOR(w->x->dtype, layer_norm_row, w->n, w->number, at(w->x, r * w->n), w->weight->data, w->bias->data,
+           at(w->y, r * w->n), at(w->mean, r), at(w->rstd, r));
+}
+
+void th_k_layer_norm(th_pool *pool, double epsilon, const th_tensor *x, const th_tensor *weight,
+                     const th_tensor *bias, const th_tensor *y, const th_tensor *mean, const th_tensor *rstd) {
+  row_work w = over_rows(x);
+  w.number = epsilon, w.weight = weight, w.bias = bias, w.y = y, w.mean = mean, w.rstd = rstd;
+  run_rows(pool, layer_norm_piece, &w);
+}
+
+static void cross_entropy_piece(void *context, int64_t piece) {
+  const row_work *w = context;
+  EACH_ROW(w, piece, r) {
+    if (w->targets[r] < 0) {
+      th_tensor one = {.dtype = w->y->dtype, .data = at(w->y, r)};
+      th_fill(&one, 0);
+    } else
+      TH_FOR(w->x->dtype, cross_entropy_row, w->n, w->number, at(w->x, r * w->n), w->targets[r], at(w->y, r),
+             at(w->mean, r));
+  }
+}
+
+void th_k_cross_entropy(th_pool *pool, double smoothing, const th_tensor *logits, const int32_t *targets,
+                        const th_tensor *loss_rows, const th_tensor *log_sum) {
+  row_work w = over_rows(logits);
+  w.number = smoothing, w.targets = targets, w.y = loss_rows, w.mean = log_sum;
+  run_rows(pool, cross_entropy_piece, &w);
+}
+
+static void cross_entropy_backward_piece(void *context, int64_t piece) {
+  const row_work *w = context;
+  EACH_ROW(w, piece, r)
+    if (w->targets[r] >= 0) {
+      if (w->x->dtype == TH_F32)
+        cross_entropy_row_backward_f32(w->n, w->number, w->scale, at(w->x, r * w->n), w->targets[r],
+                                       *(float *)at(w->mean, r), at(w->gx, r * w->n));
+      else
+        cross_entropy_row_backward_f64(w->n, w->number, w->scale, at(w->x, r * w->n), w->targets[r],
+                                       *(double *)at(w->mean, r), at(w->gx, r * w->n));
+    }
+}
+
+void th_k_cross_entropy_backward(th_pool *pool, double smoothing, double scale, const th_tensor *logits,
+                                 const int32_t *targets, const th_tensor *log_sum, const th_tensor *glogits) {
+  row_work w = over_rows(logits);
+  w.number = smoothing, w.scale = scale, w.targets = targets, w.mean = log_sum, w.gx = glogits;
+  run_rows(pool, cross_entropy_backward_piece, &w);
+}
+
+/* ---- rows summed: fixed pieces, each into its own partial, then joined in order ------------------------- */
+
+int64_t th_k_row_pieces(int64_t rows) {
+  int64_t pieces = (rows + PIECE_ROWS - 1) / PIECE_ROWS;
+  return pieces < 1 ? 1 : pieces > PIECES_MAX ? PIECES_MAX : pieces;
+}
+
+static void run_sums(th_pool *pool, th_task *task, row_work *w) {
+  int64_t pieces = th_k_row_pieces(w->rows);
+  w->per_piece = (w->rows + pieces - 1) / pieces;
+  memset(w->partial->data, 0, (size_t)th_tensor_count(w->partial) * th_dtype_size(w->partial->dtype));
+  th_parallel(w->rows * w->n > PIECE ? pool : NULL, pieces, task, w);
+}
+
+/* sums[n] += column `which` of the partials [pieces, kinds, n] */
+static void join(const th_tensor *partial, int64_t kinds, int64_t which, int64_t n, const th_tensor *sums) {
+  int64_t pieces = th_tensor_count(partial) / (kinds * n);
+  for (int64_t p = 0; p < pieces; p++)
+    TH_FOR(sums->dtype, add_rows, 1, n, at(partial, (p * kinds + which) * n), sums->data);
+}
+
+static void layer_norm_backward_piece(void *context, int64_t piece) {
+  const row_work *w = context;
+  char *gweight = at(w->partial, piece * 2 * w->n), *gbias = at(w->partial, (piece * 2 + 1) * w->n);
+  EACH_ROW(w, piece, r) {
+    void *gx = w->gx ? at(w->gx, r * w->n) : NULL;
+    if (w->x->dtype == TH_F32)
+      layer_norm_row_backward_f32(w->n, at(w->x, r * w->n), w->weight->data, *(float *)at(w->mean, r),
+                                  *(float *)at(w->rstd, r), at(w->gy, r * w->n), gx, (float *)gweight, (float *)gbias);
+    else
+      layer_norm_row_backward_f64(w->n, at(w->x, r * w->n), w->weight->data, *(double *)at(w->mean, r),
+                                  *(double *)at(w->rstd, r), at(w->gy, r * w->n), gx, (double *)gweight,
+                                  (double *)gbias);
+  }
+}
+
+void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor *weight, const th_tensor *mean,
+                              const th_tensor *rstd, const th_tensor *gy, const th_tensor *partial,
+                              const th_tensor *gx, const th_tensor *gweight, const th_tensor *gbias) {
+  row_work w = over_rows(x);
+  w.weight = weight, w.mean = mean, w.rstd = rstd, w.gy = gy, w.partial = partial, w.gx = gx;
+  run_sums(pool, layer_norm_backward_piece, &w);
+  if (gweight) join(partial, 2, 0, w.n, gweight);
+  if (gbias) join(partial, 2, 1, w.n, gbias);
+}
+
+static void column_sums_piece(void *context, int64_t piece) {
+  const row_work *w = context;
+  int64_t begin = piece * w->per_piece, rows = w->rows - begin < w->per_piece ? w->rows - begin : w->per_piece;
+  TH_FOR(w->x->dtype, add_rows, rows, w->n, at(w->x, begin * w->n), at(w->partial, piece * w->n));
+}
+
+void th_k_add_column_sums(th_pool *pool, const th_tensor *g, const th_tensor *partial, const th_tensor *gb) {
+  row_work w = over_rows(g);
+  w.partial = partial;
+  run_sums(pool, column_sums_piece, &w);
+  join(partial, 1, 0, w.n, gb);
+}
+
+/* ---- gather and scatter ------------------------------------------------------------------------------------ */
+
+void th_k_gather(const th_tensor *table, const int32_t *ids, const th_tensor *y) {
+  int64_t width = table->shape[1], count = width ? th_tensor_count(y) / width : 0;
+  size_t bytes = (size_t)width * th_dtype_size(table->dtype);
+  for (int64_t i = 0; i < count; i++) memcpy(at(y, i * width), at(table, ids[i] * width), bytes);
+}
+
+void th_k_scatter_add(const th_tensor *gy, const int32_t *ids, const th_tensor *gtable) {
+  int64_t width = gtable->shape[1], count = width ? th_tensor_count(gy) / width : 0;
+  for (int64_t i = 0; i < count; i++)
+    TH_FOR(gy->dtype, add_rows, 1, width, at(gy, i * width), at(gtable, ids[i] * width));
+}
