@@ -9,6 +9,9 @@ MODE ?= release
 ARCH ?= native
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 
+# V=1 shows every command in full.
+Q := $(if $(V),,@)
+
 name := $(MODE)$(if $(filter gcc,$(CC)),,-$(notdir $(CC)))
 B := build/$(name)
 
@@ -75,27 +78,34 @@ packages:
 
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(cflags) $(external) -MMD -MP -c $< -o $@
+	@echo '  compile $<'
+	$(Q)$(CC) $(cflags) $(external) -MMD -MP -c $< -o $@
 
 $(library): $(call object,$(library_c))
 	@rm -f $@
-	ar rcs $@ $^
+	@echo '  archive $@'
+	$(Q)ar rcs $@ $^
 
 $(program): $(call object,$(program_c)) $(library)
-	$(CC) $(cflags) $^ $(libraries) -o $@
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
 $(singles): $(B)/%: $(B)/examples/%.o $(library)
-	$(CC) $(cflags) $^ $(libraries) -o $@
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
 $(benches): $(B)/%: $(B)/bench/%.o $(library)
-	$(CC) $(cflags) $^ $(libraries) -o $@
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
 cases := $(B)/tests/gradcheck/ops.o $(B)/tests/gradcheck/modules.o
 $(tests): $(call object,$(test_c)) $(cases) $(library)
-	$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
 
 $(gradcheck): $(B)/tests/gradcheck/main.o $(cases) $(library)
-	$(CC) $(cflags) $^ $(libraries) -o $@
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
 -include $(shell find build -name '*.d' 2>/dev/null)
 

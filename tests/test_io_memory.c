@@ -19,8 +19,8 @@ extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *old, size_t size);
 extern void __libc_free(void *old);
 
-static long until_failure = -1; /* how many allocations still succeed; -1: all of them */
-static long blocks;             /* allocated, less freed */
+static _Thread_local long until_failure = -1; /* how many allocations still succeed; -1: all of them */
+static _Thread_local long blocks;             /* allocated, less freed */
 
 static bool granted(void) {
   if (until_failure == 0) {

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tapehead/tensor.h"
+#include "tapehead/nn.h"
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
@@ -89,6 +89,17 @@ const char *th_safetensors_name(const th_safetensors *archive, size_t index);
 const th_tensor *th_safetensors_tensor(const th_safetensors *archive, size_t index);
 const th_tensor *th_safetensors_find(const th_safetensors *archive, const char *name);
 const char *th_safetensors_metadata(const th_safetensors *archive, const char *key);
+
+/* Copies a tensor of the archive into `to`, across types; TH_EFORMAT where it is missing or of another
+ * shape. `path` only names the file in errors. */
+th_status th_safetensors_read(const th_safetensors *archive, const char *path, const char *name, const th_tensor *to,
+                              th_error *error);
+
+/* A parameter set as safetensors, under the parameters' names. Loading wants every parameter in its shape
+ * and nothing else; after an error the values are those of neither. */
+th_status th_params_save(const th_params *set, const char *path, const th_text_pair *metadata, size_t metadata_count,
+                         th_error *error);
+th_status th_params_load(th_params *set, const char *path, th_error *error);
 
 /* ---- npy ------------------------------------------------------------------------------------- */
 

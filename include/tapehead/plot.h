@@ -92,7 +92,7 @@ th_status th_plot_grid(th_plot *plot, const char *path, const th_grid *grid, th_
 
 typedef struct th_axis {
   const char *name; /* NULL: none */
-  th_range range;
+  th_range range;   /* from the data: widened to round numbers, and to 0 where that is near */
   bool log;         /* powers of ten; values <= 0 are left out. Not for the x axis */
 } th_axis;
 

@@ -16,10 +16,11 @@ static th_tensor batched(const th_tensor *x, const th_tensor *like) {
   return view;
 }
 
-/* With one matrix b for all of a's rows, the batch is just more rows: one large product. */
+/* With one matrix b for all of a's rows, the batch is just more rows: one large product. False where the
+ * rows do not lie as BLAS reads them (a batch that repeats one row). */
 static bool flatten(const th_tensor *x, th_tensor *rows) {
   int64_t n = x->shape[x->ndim - 1];
-  return th_view_reshape(rows, x, 2, (int64_t[]){n ? th_tensor_count(x) / n : 0, n});
+  return th_view_reshape(rows, x, 2, (int64_t[]){n ? th_tensor_count(x) / n : 0, n}) && th_is_matrix(rows);
 }
 
 static void multiply(th_pool *pool, const th_tensor *a, const th_tensor *b, double beta, const th_tensor *c) {
@@ -137,6 +138,6 @@ const th_op th_op_linear = {"linear", linear_forward, linear_backward, false};
 
 th_var *th_linear(th_var *x, th_var *weight, th_var *bias) {
   th_tensor rows;
-  if (x->value.ndim > 0 && !(flatten(&x->value, &rows) && th_is_matrix(&rows))) x = th_contiguous(x);
+  if (x->value.ndim > 0 && !flatten(&x->value, &rows)) x = th_contiguous(x);
   return th_apply(&th_op_linear, bias ? 3 : 2, (th_var *[]){x, as_matrix(weight), bias ? th_contiguous(bias) : bias}, NULL, 0);
 }

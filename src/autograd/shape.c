@@ -54,13 +54,13 @@ static bool reshape_forward(th_var *out) {
 
 const th_op th_op_reshape = {"reshape", reshape_forward, NULL, true};
 
-/* Puts what is left of `count` elements in the place of a -1. */
+/* Puts what is left of `count` elements in the place of one -1. */
 static void fill_open_size(int64_t count, int ndim, int64_t *shape) {
   int64_t known = 1;
   int open = -1;
   for (int i = 0; i < ndim; i++) {
-    if (shape[i] == -1) open = i;
-    else known *= shape[i];
+    if (shape[i] == -1 && open < 0) open = i;
+    else if (shape[i] < 0 || __builtin_mul_overflow(known, shape[i], &known)) return; /* no shape: the op says so */
   }
   if (open >= 0 && known > 0) shape[open] = count / known;
 }

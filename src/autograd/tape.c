@@ -1,5 +1,7 @@
 #include "ops.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,18 +189,24 @@ th_var *th_detach(th_var *x) {
 
 /* ---- forward ------------------------------------------------------------------------------------------------ */
 
+static int64_t first_not_finite(const th_tensor *x) {
+  if (th_tensor_is_contiguous(x)) return th_k_first_not_finite(x);
+  for (int64_t i = 0, n = th_tensor_count(x); i < n; i++)
+    if (!(fabs(th_tensor_get(x, i)) <= DBL_MAX)) return i;
+  return -1;
+}
+
 /* NaN, or unless allowed infinite: says which and where. */
 static void check_finite(th_var *out, const th_tensor *x, const char *what) {
-  if (!th_tensor_is_contiguous(x)) return;
-  int64_t index = th_k_first_not_finite(x);
+  int64_t index = first_not_finite(x);
   if (index < 0) return;
   char shape[TH_SHAPE_TEXT];
   double value = th_tensor_get(x, index);
   if (out->op->may_be_infinite && value == value) return;
   char where[96] = "";
   if (out->file) snprintf(where, sizeof where, " (%s:%d)", out->file, out->line);
-  th_fail(out, TH_ENAN, "%s %s has a %s at element %lld%s", what, th_shape_text(shape, x),
-          value != value ? "NaN" : "infinity", (long long)index, where);
+  th_fail(out, TH_ENAN, "%s %s has %s at element %lld%s", what, th_shape_text(shape, x),
+          value != value ? "a NaN" : "an infinity", (long long)index, where);
   if (out->file) out->tape->located = true;
 }
 
@@ -256,7 +264,10 @@ static bool seed_root(th_var *root, const th_tensor *seed) {
   if (!root->needs_grad) return th_fail(root, TH_EINVAL, "backward: nothing it depends on needs a gradient");
   if (!seed && th_tensor_count(&root->value) != 1)
     return th_fail(root, TH_ESHAPE, "backward: %s is not one element; give its gradient", th_shape_text(a, &root->value));
-  if (seed && (!th_tensor_same_shape(seed, &root->value) || seed->dtype != root->value.dtype))
+  if (seed && seed->dtype != root->value.dtype)
+    return th_fail(root, TH_EDTYPE, "backward: the result is %s, the gradient given %s", th_dtype_name(root->value.dtype),
+                   th_dtype_name(seed->dtype));
+  if (seed && !th_tensor_same_shape(seed, &root->value))
     return th_fail(root, TH_ESHAPE, "backward: the result is %s, the gradient given %s", th_shape_text(a, &root->value),
                    th_shape_text(b, seed));
   const th_tensor *grad = th_grad(root);
@@ -266,15 +277,20 @@ static bool seed_root(th_var *root, const th_tensor *seed) {
   return true;
 }
 
-th_status th_backward(th_var *root, const th_tensor *seed) {
-  th_tape *tape = root->tape;
-  if (tape->error.status) return tape->error.status;
-  clear_gradients(tape);
-  if (!seed_root(root, seed)) return tape->error.status;
+/* From the last op to the first, each once: all that uses a var stands after it. */
+static void run_backward(th_tape *tape) {
   for (th_var *v = tape->last; v && !tape->error.status; v = v->previous) {
     if (!v->op || !v->op->backward || v->base || !v->grad.data) continue;
     v->op->backward(v);
     if (tape->anomaly) check_input_gradients(v);
   }
+}
+
+th_status th_backward(th_var *root, const th_tensor *seed) {
+  th_tape *tape = root->tape;
+  if (tape->error.status) return tape->error.status;
+  clear_gradients(tape);
+  if (seed_root(root, seed)) run_backward(tape);
+  if (tape->error.status) tape->located = true; /* the line of a later op is not the error's */
   return tape->error.status;
 }

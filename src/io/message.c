@@ -35,7 +35,7 @@ const char *th_io_quoted(char out[TH_QUOTED], const char *text) {
       out[i++] = '?';
   }
   /* C1 controls (U+0080 to U+009F) are two bytes, and some terminals obey them. */
-  for (char *c = out; (c = strchr(c, '\xC2')) != NULL; c++)
+  for (char *c = out; (c = strchr(c, 0xC2)) != NULL; c++)
     if ((unsigned char)c[1] < 0xA0)
       c[0] = c[1] = '?';
   return out;

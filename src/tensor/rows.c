@@ -168,7 +168,7 @@ static void run_sums(th_pool *pool, th_task *task, row_work *w) {
 
 /* sums[n] += column `which` of the partials [pieces, kinds, n] */
 static void join(const th_tensor *partial, int64_t kinds, int64_t which, int64_t n, const th_tensor *sums) {
-  int64_t pieces = th_tensor_count(partial) / (kinds * n);
+  int64_t pieces = n ? th_tensor_count(partial) / (kinds * n) : 0;
   for (int64_t p = 0; p < pieces; p++)
     TH_FOR(sums->dtype, add_rows, 1, n, at(partial, (p * kinds + which) * n), sums->data);
 }

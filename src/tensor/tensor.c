@@ -38,13 +38,14 @@ th_tensor th_tensor_of(void *data, th_dtype dtype, int ndim, const int64_t *shap
 /* The number of elements, or -1 where the shape is no shape or its bytes overflow. */
 static int64_t checked_count(th_dtype dtype, int ndim, const int64_t *shape) {
   if (ndim < 0 || ndim > TH_MAX_DIMS) return -1;
-  int64_t count = 1;
-  for (int i = 0; i < ndim; i++) {
-    if (shape[i] < 0 || __builtin_mul_overflow(count, shape[i], &count)) return -1;
+  bool empty = false;
+  int64_t count = 1, bytes;
+  for (int i = 0; i < ndim; i++) { /* the strides are products too, also where a size is 0 */
+    if (shape[i] < 0 || __builtin_mul_overflow(count, shape[i] ? shape[i] : 1, &count)) return -1;
+    if (shape[i] == 0) empty = true;
   }
-  int64_t bytes;
   if (__builtin_mul_overflow(count, (int64_t)th_dtype_size(dtype), &bytes)) return -1;
-  return count;
+  return empty ? 0 : count;
 }
 
 th_status th_tensor_new(th_tensor *tensor, th_dtype dtype, int ndim, const int64_t *shape, th_error *error) {

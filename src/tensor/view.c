@@ -8,11 +8,13 @@
  * copy could serve. */
 bool th_view_reshape(th_tensor *view, const th_tensor *of, int ndim, const int64_t *shape) {
   if (ndim < 0 || ndim > TH_MAX_DIMS) return false;
+  bool empty = false;
   int64_t count = 1;
-  for (int i = 0; i < ndim; i++) {
-    if (shape[i] < 0) return false;
-    count *= shape[i];
+  for (int i = 0; i < ndim; i++) { /* the strides are products too, also where a size is 0 */
+    if (shape[i] < 0 || __builtin_mul_overflow(count, shape[i] ? shape[i] : 1, &count)) return false;
+    if (shape[i] == 0) empty = true;
   }
+  if (empty) count = 0;
   if (count != th_tensor_count(of)) return false;
   th_tensor made = th_tensor_of(of->data, of->dtype, ndim, shape);
   if (count == 0 || th_tensor_is_contiguous(of)) {

@@ -1,17 +1,17 @@
 #!/usr/bin/python3
 """Writes the reference files of the tests, tests/data/*.safetensors, with PyTorch in float64.
 
-    /usr/bin/python3 tests/data/make_reference.py [FOLDER]
+    /usr/bin/python3 tests/data/make_reference.py [--out FOLDER] [--seed N]
 
 Every number that goes in (parameters, inputs, upstream gradients) is rounded to float32 first, so
 that a test in float starts from exactly the same numbers. tests/data/README.md describes the files.
 """
 
+import argparse
 import json
 import math
 import os
 import struct
-import sys
 
 import numpy as np
 import torch
@@ -27,29 +27,33 @@ SAFETENSORS_NAMES = {"float64": "F64", "float32": "F32", "int32": "I32", "uint8"
 
 
 def main():
-    folder = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
+    here = os.path.dirname(os.path.abspath(__file__))
+    parser = argparse.ArgumentParser(description="Writes the reference files of the tests.")
+    parser.add_argument("--out", default=here, metavar="FOLDER", help="where to (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="other numbers (default: 0)")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    for write in (
-        write_mha_self,
-        write_mha_cross,
-        write_encoder_layer_post,
-        write_encoder_layer_pre,
-        write_decoder_layer_post,
-        write_decoder_layer_pre,
-        write_transformer,
-        write_transformer_adam,
-        write_ops,
+    for write, seed in (
+        (write_mha_self, 1),
+        (write_mha_cross, 2),
+        (write_encoder_layer_post, 3),
+        (write_encoder_layer_pre, 4),
+        (write_decoder_layer_post, 5),
+        (write_decoder_layer_pre, 6),
+        (write_transformer, 7),
+        (write_transformer_adam, 7),  # starts from the file before
+        (write_ops, 8),
     ):
-        write(folder)
+        write(options.out, options.seed + seed)
 
 
 # ---- one function a file -------------------------------------------------------------------------
 
 
-def write_mha_self(folder):
+def write_mha_self(folder, seed):
     """Self-attention: a causal mask, and a second sequence with two positions of padding."""
-    numbers = Numbers(seed=1)
+    numbers = Numbers(seed)
     batch, time, lengths = 2, 5, [5, 3]
     attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
     numbers.fill_parameters(attention)
@@ -78,9 +82,9 @@ def write_mha_self(folder):
     save(folder, "mha_self", tensors, numbers, heads=HEADS, causal="true")
 
 
-def write_mha_cross(folder):
+def write_mha_cross(folder, seed):
     """Attention from one sequence to a longer one, whose second example is padded."""
-    numbers = Numbers(seed=2)
+    numbers = Numbers(seed)
     batch, query_time, memory_time, lengths = 2, 4, 6, [6, 4]
     attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
     numbers.fill_parameters(attention)
@@ -111,12 +115,12 @@ def write_mha_cross(folder):
     save(folder, "mha_cross", tensors, numbers, heads=HEADS, causal="false")
 
 
-def write_encoder_layer_post(folder):
-    write_encoder_layer(folder, "encoder_layer_post", 3, norm_first=False, activation="relu")
+def write_encoder_layer_post(folder, seed):
+    write_encoder_layer(folder, "encoder_layer_post", seed, norm_first=False, activation="relu")
 
 
-def write_encoder_layer_pre(folder):
-    write_encoder_layer(folder, "encoder_layer_pre", 4, norm_first=True, activation="gelu")
+def write_encoder_layer_pre(folder, seed):
+    write_encoder_layer(folder, "encoder_layer_pre", seed, norm_first=True, activation="gelu")
 
 
 def write_encoder_layer(folder, name, seed, norm_first, activation):
@@ -149,12 +153,12 @@ def write_encoder_layer(folder, name, seed, norm_first, activation):
     save(folder, name, tensors, numbers, **layer_settings(norm_first, activation))
 
 
-def write_decoder_layer_post(folder):
-    write_decoder_layer(folder, "decoder_layer_post", 5, norm_first=False, activation="relu")
+def write_decoder_layer_post(folder, seed):
+    write_decoder_layer(folder, "decoder_layer_post", seed, norm_first=False, activation="relu")
 
 
-def write_decoder_layer_pre(folder):
-    write_decoder_layer(folder, "decoder_layer_pre", 6, norm_first=True, activation="gelu")
+def write_decoder_layer_pre(folder, seed):
+    write_decoder_layer(folder, "decoder_layer_pre", seed, norm_first=True, activation="gelu")
 
 
 def write_decoder_layer(folder, name, seed, norm_first, activation):
@@ -198,9 +202,9 @@ def write_decoder_layer(folder, name, seed, norm_first, activation):
     save(folder, name, tensors, numbers, **layer_settings(norm_first, activation))
 
 
-def write_transformer(folder):
+def write_transformer(folder, seed):
     """A whole encoder-decoder: loss, logits and every gradient."""
-    numbers = Numbers(TRANSFORMER_SEED)
+    numbers = Numbers(seed)
     model = Translator()
     numbers.fill_parameters(model)
     sentences = Sentences(numbers)
@@ -228,14 +232,14 @@ def write_transformer(folder):
     save(folder, "transformer", tensors, numbers, **TRANSFORMER_SETTINGS)
 
 
-def write_transformer_adam(folder):
+def write_transformer_adam(folder, seed):
     """The model of write_transformer, trained for ten steps by Adam; again, afresh, by AdamW."""
     tensors = {}
     for name, optimizer_class, weight_decay, clip_norm in (
         ("adam", torch.optim.Adam, 0.0, None),
         ("adamw", torch.optim.AdamW, 0.1, 0.5),
     ):
-        numbers = Numbers(TRANSFORMER_SEED)  # the same parameters and sentences each time
+        numbers = Numbers(seed)  # the same parameters and sentences each time
         model = Translator()
         numbers.fill_parameters(model)
         sentences = Sentences(numbers)
@@ -274,9 +278,9 @@ def write_transformer_adam(folder):
     )
 
 
-def write_ops(folder):
+def write_ops(folder, seed):
     """Single operations, each over the last axis where it has an axis."""
-    numbers = Numbers(seed=8)
+    numbers = Numbers(seed)
     tensors = {}
 
     def record(name, function, **inputs):
@@ -343,7 +347,6 @@ def write_ops(folder):
 
 # ---- the translation model -----------------------------------------------------------------------
 
-TRANSFORMER_SEED = 7
 LAYERS = 2
 SOURCE_VOCABULARY = 11
 TARGET_VOCABULARY = 13

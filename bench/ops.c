@@ -1,0 +1,219 @@
+/* ops: times single ops in float, forward and backward, and Adam. A row gives the median of some runs in
+ * nanoseconds and the rate: GFLOP/s where the work is matrix products, else GB/s of what must be read and
+ * written at the least. */
+#include "tapehead/nn.h"
+#include "tapehead/optim.h"
+
+#include <popt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { INPUTS = 3, IDS = 2048, CLASSES = 1024 };
+
+typedef struct {
+  th_var *in[INPUTS];
+  th_tensor ids; /* TH_I32 [IDS], below CLASSES */
+} operands;
+
+typedef struct {
+  const char *name, *what;
+  th_var *(*build)(const operands *x);
+  struct {
+    int ndim;
+    int64_t shape[4];
+  } in[INPUTS];             /* ndim 0: no such input */
+  double flops;             /* of the products forward; backward has twice as many. 0: count bytes instead */
+  double moves, moves_back; /* times the first input's size in memory, forward and backward */
+} op_case;
+
+typedef struct {
+  th_pool *pool;
+  th_tape *tape;
+  int repeats;
+  double *forward, *backward; /* [repeats] nanoseconds */
+  th_error error;
+} bench;
+
+/* ---- the ops --------------------------------------------------------------------------------------------- */
+
+static th_var *build_matmul(const operands *x) { return th_matmul(x->in[0], x->in[1]); }
+static th_var *build_linear(const operands *x) { return th_linear(x->in[0], x->in[1], x->in[2]); }
+static th_var *build_softmax(const operands *x) { return th_softmax(x->in[0], NULL); }
+static th_var *build_norm(const operands *x) {
+  return th_layer_norm(x->in[0], x->in[1], x->in[2], TH_NORM_EPSILON);
+}
+static th_var *build_attention(const operands *x) { return th_attention(x->in[0], x->in[1], x->in[2], NULL); }
+static th_var *build_loss(const operands *x) { return th_cross_entropy(x->in[0], &x->ids, 0.1); }
+static th_var *build_gelu(const operands *x) { return th_gelu_erf(x->in[0]); }
+static th_var *build_gelu_tanh(const operands *x) { return th_gelu_tanh(x->in[0]); }
+static th_var *build_relu(const operands *x) { return th_relu(x->in[0]); }
+static th_var *build_add(const operands *x) { return th_add(x->in[0], x->in[1]); }
+static th_var *build_dropout(const operands *x) { return th_dropout(x->in[0], 0.1); }
+static th_var *build_gather(const operands *x) { return th_gather(x->in[0], &x->ids); }
+
+#define MATMUL(m, k, n) \
+  {"matmul", #m "x" #k " " #k "x" #n, build_matmul, {{2, {m, k}}, {2, {k, n}}}, 2.0 * m * k * n, 0, 0}
+#define LINEAR(rows, from, to) \
+  {"linear", #rows "x" #from " to " #to, build_linear, {{2, {rows, from}}, {2, {to, from}}, {1, {to}}}, \
+   2.0 * rows * from * to, 0, 0}
+#define ATTENTION(b, h, t, d) \
+  {"attention", "B" #b " H" #h " T" #t " D" #d, build_attention, \
+   {{4, {b, h, t, d}}, {4, {b, h, t, d}}, {4, {b, h, t, d}}}, 4.0 * b * h * t * t * d, 0, 0}
+
+/* Moves, in units of the first input: what is read and written once; a gradient that is added to counts twice.
+ * Dropout's mask is a byte per element. Gather moves as much as it gathers. */
+static const op_case cases[] = {
+    MATMUL(32, 32, 32),
+    MATMUL(128, 128, 128),
+    MATMUL(512, 512, 512),
+    MATMUL(1024, 1024, 1024),
+    LINEAR(320, 32, 64),
+    LINEAR(1024, 64, 256),
+    LINEAR(2048, 128, 512),
+    LINEAR(1024, 512, 2048),
+    ATTENTION(32, 4, 16, 16),
+    ATTENTION(16, 8, 64, 16),
+    ATTENTION(4, 8, 256, 16),
+    ATTENTION(4, 8, 256, 64),
+    {"softmax", "8192x64", build_softmax, {{2, {8192, 64}}}, 0, 2, 4},
+    {"layer_norm", "2048x128", build_norm, {{2, {2048, 128}}, {1, {128}}, {1, {128}}}, 0, 2, 4},
+    {"layer_norm", "1024x512", build_norm, {{2, {1024, 512}}, {1, {512}}, {1, {512}}}, 0, 2, 4},
+    {"cross_entropy", "2048x1024", build_loss, {{2, {IDS, CLASSES}}}, 0, 1, 3},
+    {"gelu_erf", "2048x512", build_gelu, {{2, {2048, 512}}}, 0, 2, 4},
+    {"gelu_tanh", "2048x512", build_gelu_tanh, {{2, {2048, 512}}}, 0, 2, 4},
+    {"relu", "2048x512", build_relu, {{2, {2048, 512}}}, 0, 2, 4},
+    {"add", "2048x128", build_add, {{2, {2048, 128}}, {2, {2048, 128}}}, 0, 3, 5},
+    {"add", "64x32x128 + 32x128", build_add, {{3, {64, 32, 128}}, {2, {32, 128}}}, 0, 2, 4},
+    {"dropout", "2048x512 p=0.1", build_dropout, {{2, {2048, 512}}}, 0, 2.25, 3.25},
+    {"gather", "2048 rows of 1024x128", build_gather, {{2, {CLASSES, 128}}}, 0, 4, 6},
+};
+
+/* ---- timing ---------------------------------------------------------------------------------------------- */
+
+static double now(void) { /* nanoseconds */
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return 1e9 * (double)time.tv_sec + (double)time.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double median(double *numbers, int n) {
+  qsort(numbers, (size_t)n, sizeof *numbers, by_size);
+  return (numbers[(n - 1) / 2] + numbers[n / 2]) / 2;
+}
+
+/* One run: forward, then backward from a gradient of ones. Backward's time includes what a caller of
+ * th_backward always pays: clearing the result's gradient and copying the ones into it. */
+static th_status run(bench *b, const op_case *c, const th_tensor in[], const th_tensor grad[], const th_tensor *ids,
+                     int repeat) {
+  operands x = {.ids = *ids};
+  th_tensor ones = {0};
+  th_tape_reset(b->tape);
+  for (int i = 0; i < INPUTS && c->in[i].ndim; i++) x.in[i] = th_leaf(b->tape, &in[i], &grad[i]);
+  double begin = now();
+  th_var *y = c->build(&x);
+  double middle = now();
+  if (!th_tape_error(b->tape)) th_tensor_new(&ones, TH_F32, y->value.ndim, y->value.shape, &b->error);
+  if (ones.data) th_fill(&ones, 1);
+  double again = now();
+  if (ones.data) th_backward(y, &ones);
+  b->forward[repeat] = middle - begin;
+  b->backward[repeat] = now() - again;
+  th_tensor_free(&ones);
+  const th_error *failed = th_tape_error(b->tape);
+  return failed ? th_error_set(&b->error, failed->status, "%s", failed->text) : b->error.status;
+}
+
+/* `work` forward and `back` backward, in floating-point operations or bytes. */
+static void print_row(const op_case *c, double forward, double backward, double work, double back) {
+  printf("%-14s %-24s %12.0f %12.0f %10.1f %10.1f  %s\n", c->name, c->what, forward, backward, work / forward,
+         back / backward, c->flops > 0 ? "GFLOP/s" : "GB/s");
+}
+
+static th_status time_case(bench *b, const op_case *c, const th_tensor *ids) {
+  th_tensor in[INPUTS] = {0}, grad[INPUTS] = {0};
+  th_status status = TH_OK;
+  for (int i = 0; i < INPUTS && c->in[i].ndim && !status; i++) {
+    status = th_tensor_new(&in[i], TH_F32, c->in[i].ndim, c->in[i].shape, &b->error);
+    if (!status) status = th_tensor_new(&grad[i], TH_F32, c->in[i].ndim, c->in[i].shape, &b->error);
+    if (!status) th_fill_normal(&in[i], 0, 1, (th_random){1, (uint64_t)i});
+  }
+  const int warmup = 2; /* the first run grows the arena, the second finds it joined */
+  for (int i = -warmup; i < b->repeats && !status; i++) status = run(b, c, in, grad, ids, i < 0 ? 0 : i);
+  if (!status) {
+    double forward = median(b->forward, b->repeats), backward = median(b->backward, b->repeats);
+    double size = 4 * (double)th_tensor_count(&in[0]);
+    if (c->flops > 0) print_row(c, forward, backward, c->flops, 2 * c->flops);
+    else print_row(c, forward, backward, c->moves * size, c->moves_back * size);
+  }
+  for (int i = 0; i < INPUTS; i++) th_tensor_free(&in[i]), th_tensor_free(&grad[i]);
+  return status;
+}
+
+/* Adam over one parameter of a million numbers: reads four vectors and writes three. */
+static th_status time_adam(bench *b) {
+  const int64_t numbers = 1 << 20;
+  th_adam adam = {0};
+  th_params *params = th_params_new();
+  if (!params) return th_error_set(&b->error, TH_ENOMEM, "no memory");
+  th_params_add(params, NULL, "x", (th_init){.kind = TH_INIT_NORMAL, .scale = 1}, 1, &numbers);
+  th_status status = th_params_make(params, TH_F32, 1, &b->error);
+  if (!status) status = th_adam_new(&adam, params, &(th_adam_config){0}, &b->error);
+  for (int i = 0; i < b->repeats && !status; i++) {
+    double begin = now();
+    th_adam_update(&adam, 1e-3, b->pool);
+    b->forward[i] = now() - begin;
+  }
+  if (!status) {
+    double time = median(b->forward, b->repeats);
+    printf("%-14s %-24lld %12.0f %12s %10.1f %10s  GB/s\n", "adam", (long long)numbers, time, "",
+           7 * 4 * (double)numbers / time, "");
+  }
+  th_adam_free(&adam);
+  th_params_free(params);
+  return status;
+}
+
+static th_status time_all(bench *b) {
+  static int32_t id[IDS];
+  for (int i = 0; i < IDS; i++) id[i] = (int32_t)th_random_below((th_random){1, 9}, (uint64_t)i, CLASSES);
+  th_tensor ids = th_tensor_of(id, TH_I32, 1, (int64_t[]){IDS});
+  th_status status = TH_OK;
+  printf("%-14s %-24s %12s %12s %10s %10s\n", "op", "sizes", "forward ns", "backward ns", "forward", "backward");
+  for (size_t i = 0; i < sizeof cases / sizeof *cases && !status; i++) status = time_case(b, &cases[i], &ids);
+  return status ? status : time_adam(b);
+}
+
+int main(int count, const char **arguments) {
+  bench b = {.repeats = 31};
+  int threads = 1;
+  const int argument = POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT;
+  struct poptOption table[] = {{"threads", 0, argument, &threads, 0, "processor threads", "N"},
+                               {"repeats", 0, argument, &b.repeats, 0, "runs of each op", "N"},
+                               POPT_AUTOHELP POPT_TABLEEND};
+  poptContext context = poptGetContext("ops", count, arguments, table, 0);
+  int code = poptGetNextOpt(context);
+  if (code < -1) fprintf(stderr, "ops: %s: %s\n", poptBadOption(context, 0), poptStrerror(code));
+  poptFreeContext(context);
+  if (code != -1 || threads < 1 || b.repeats < 1) return 2;
+  b.pool = th_pool_new(threads);
+  b.tape = th_tape_new(b.pool);
+  b.forward = calloc((size_t)b.repeats, sizeof *b.forward);
+  b.backward = calloc((size_t)b.repeats, sizeof *b.backward);
+  th_status status = TH_ENOMEM;
+  if (b.pool && b.tape && b.forward && b.backward) {
+    th_tape_train(b.tape, true);
+    status = time_all(&b);
+  }
+  if (status) fprintf(stderr, "ops: %s\n", b.error.status ? b.error.text : "no memory");
+  free(b.forward);
+  free(b.backward);
+  th_tape_free(b.tape);
+  th_pool_free(b.pool);
+  return status ? 1 : 0;
+}

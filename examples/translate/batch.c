@@ -1,0 +1,46 @@
+#include "data.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+th_status batch_new(batch *b, int64_t capacity, int64_t longest, th_error *error) {
+  *b = (batch){.capacity = capacity, .longest = longest + 1};
+  b->memory = calloc((size_t)(capacity * (3 * b->longest + 1)), sizeof *b->memory);
+  if (!b->memory) return th_error_set(error, TH_ENOMEM, "no memory for a batch of %lld sequences", (long long)capacity);
+  return TH_OK;
+}
+
+void batch_free(batch *b) {
+  free(b->memory);
+  b->memory = NULL;
+}
+
+static void put(const th_tensor *to, int64_t row, int32_t before, const int32_t *ids, int64_t length, int32_t after, int32_t padding) {
+  int32_t *at = (int32_t *)to->data + row * to->shape[1], *end = at + to->shape[1];
+  if (before != TH_PAD) *at++ = before;
+  memcpy(at, ids, (size_t)length * sizeof *ids);
+  at += length;
+  if (after != TH_PAD) *at++ = after;
+  while (at < end) *at++ = padding;
+}
+
+void batch_fill(batch *b, const example *examples, int64_t count) {
+  int64_t source = 0, target = 0, third = b->capacity * b->longest;
+  b->tokens = 0;
+  for (int64_t i = 0; i < count; i++) {
+    if (examples[i].source_length > source) source = examples[i].source_length;
+    if (examples[i].target_length > target) target = examples[i].target_length;
+    b->tokens += examples[i].target_length + 1;
+  }
+  b->source = th_tensor_of(b->memory, TH_I32, 2, (int64_t[]){count, source + 1});
+  b->input = th_tensor_of(b->memory + third, TH_I32, 2, (int64_t[]){count, target + 1});
+  b->output = th_tensor_of(b->memory + 2 * third, TH_I32, 2, (int64_t[]){count, target + 1});
+  b->source_length = b->memory + 3 * third;
+  for (int64_t i = 0; i < count; i++) {
+    const example *e = &examples[i];
+    put(&b->source, i, TH_PAD, e->source, e->source_length, TH_EOS, TH_PAD);
+    put(&b->input, i, TH_BOS, e->target, e->target_length, TH_PAD, TH_PAD);
+    put(&b->output, i, TH_PAD, e->target, e->target_length, TH_EOS, -1);
+    b->source_length[i] = (int32_t)e->source_length + 1;
+  }
+}

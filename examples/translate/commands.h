@@ -1,0 +1,43 @@
+/* The subcommands. Each takes what follows its name on the command line, argv[0] being the name, and fills
+ * `error` with one line: TH_EINVAL for a wrong command line (exit status 2), anything else for a failure (1). */
+#ifndef TRANSLATE_COMMANDS_H
+#define TRANSLATE_COMMANDS_H
+
+#include "run.h"
+
+th_status train_command(int argc, const char **argv, th_error *error);
+th_status decode_command(int argc, const char **argv, th_error *error);
+th_status eval_command(int argc, const char **argv, th_error *error);
+th_status gradcheck_command(int argc, const char **argv, th_error *error);
+
+#define STOPPED_BY_SIGNAL 130 /* the shell's word for a program that Ctrl-C ended */
+
+/* The one argument DIR of a command without flags, or --help. */
+th_status directory_argument(int argc, const char **argv, const char *usage, const char **directory, th_error *error);
+
+/* How well the model does on `count` held-out examples. */
+typedef struct score {
+  int64_t count, exact;
+  double loss;            /* mean over tokens, without label smoothing */
+  double token_accuracy;  /* given the right tokens before */
+  double exact_match;     /* of greedy decoding, whole sequences */
+  double character_errors; /* edits per character of the wanted text */
+} score;
+th_status evaluate(run *r, const example *examples, int64_t count, score *result, th_error *error);
+
+/* heatmaps/ and curve.png; `*count` says how many pictures. */
+th_status draw_pictures(run *r, int *count, th_error *error);
+
+/* The live line, or plain lines where standard output is no terminal. */
+typedef struct progress {
+  bool live;
+  int64_t begin, steps, tokens;
+  double started, shown;
+} progress;
+double seconds_now(void);
+void progress_start(progress *p, const run *r);
+void progress_step(progress *p, const run *r, double loss, double exact_match);
+void progress_line(progress *p, const run *r, double loss, const score *s);
+void progress_clear(const progress *p); /* before anything else is printed */
+
+#endif

@@ -1,0 +1,50 @@
+#include "commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char usage[] =
+    "translate trains a small Transformer to turn one sequence into another, and looks at its heads.\n"
+    "\n"
+    "  translate train --task reverse --out DIR    learn a toy task: copy, reverse or sort\n"
+    "  translate train --pairs FILE --out DIR      learn from lines of source<TAB>target\n"
+    "  translate train --out DIR                   go on with the run in DIR\n"
+    "  translate decode DIR                        lines on standard input, outputs on standard output\n"
+    "  translate eval DIR [--pairs FILE] [--json]  how well it does on what it has not seen\n"
+    "  translate gradcheck [DIR]                   its gradients against finite differences\n"
+    "\n"
+    "Each command explains itself with --help. Exit status: 0 well, 1 failure, 2 wrong usage.\n";
+
+static const struct {
+  const char *name;
+  th_status (*run)(int argc, const char **argv, th_error *error);
+} commands[] = {{"train", train_command}, {"decode", decode_command}, {"eval", eval_command}, {"gradcheck", gradcheck_command}};
+
+th_status directory_argument(int argc, const char **argv, const char *wanted, const char **directory, th_error *error) {
+  *directory = NULL;
+  if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-?"))) {
+    printf("Usage: %s\n", wanted);
+    return TH_OK;
+  }
+  if (argc >= 2 && argv[1][0] == '-') return th_error_set(error, TH_EINVAL, "%s: unknown option; usage: %s", argv[1], wanted);
+  if (argc != 2) return th_error_set(error, TH_EINVAL, "want one run's directory; usage: %s", wanted);
+  *directory = argv[1];
+  return TH_OK;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+    fputs(usage, argc < 2 ? stderr : stdout);
+    return argc < 2 ? 2 : 0;
+  }
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    if (strcmp(argv[1], commands[i].name) != 0) continue;
+    th_error error = {0};
+    th_status status = commands[i].run(argc - 1, (const char **)argv + 1, &error);
+    if (!status) return 0;
+    fprintf(stderr, "translate %s: %s\n", argv[1], error.text);
+    return status == TH_EINVAL ? 2 : 1;
+  }
+  fprintf(stderr, "translate: unknown command %s: want train, decode, eval or gradcheck\n", argv[1]);
+  return 2;
+}

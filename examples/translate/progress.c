@@ -1,0 +1,47 @@
+#include "commands.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REDRAW_SECONDS 0.1
+
+double seconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void progress_start(progress *p, const run *r) {
+  *p = (progress){.live = isatty(STDOUT_FILENO), .begin = r->step, .steps = r->settings.steps, .started = seconds_now()};
+}
+
+static double elapsed(const progress *p) {
+  double seconds = seconds_now() - p->started;
+  return seconds > 1e-6 ? seconds : 1e-6;
+}
+
+void progress_step(progress *p, const run *r, double loss, double exact_match) {
+  double now = seconds_now();
+  if (!p->live || now - p->shown < REDRAW_SECONDS) return;
+  p->shown = now;
+  double seconds = elapsed(p);
+  int left = (int)(seconds / (double)(r->step - p->begin) * (double)(p->steps - r->step) + 0.5);
+  char exact[32] = "";
+  if (!isnan(exact_match)) snprintf(exact, sizeof exact, "  exact match %.1f %%", 100 * exact_match);
+  printf("\r\033[Kstep %lld of %lld  loss %.4f%s  %.0fk tokens/s  %d:%02d left", (long long)r->step, (long long)p->steps, loss,
+         exact, (double)p->tokens / seconds / 1000, left / 60, left % 60);
+  fflush(stdout);
+}
+
+void progress_line(progress *p, const run *r, double loss, const score *s) {
+  progress_clear(p);
+  printf("step %6lld  loss %.4f  held out: loss %.4f  tokens %6.2f %%  exact match %5.1f %%  %.0fk tokens/s\n",
+         (long long)r->step, loss, s->loss, 100 * s->token_accuracy, 100 * s->exact_match, (double)p->tokens / elapsed(p) / 1000);
+  fflush(stdout);
+}
+
+void progress_clear(const progress *p) {
+  if (p->live) fputs("\r\033[K", stdout);
+}

@@ -1,0 +1,228 @@
+#include "run.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *run_path(const run *r, char text[PATH_TEXT], const char *name) {
+  snprintf(text, PATH_TEXT, "%s/%s", r->directory, name);
+  return text;
+}
+
+bool run_exists(const char *directory) {
+  char path[PATH_TEXT];
+  snprintf(path, sizeof path, "%s/config.json", directory);
+  return access(path, F_OK) == 0;
+}
+
+/* ---- what every run needs ------------------------------------------------------------------------------ */
+
+static th_status make_machine(run *r, th_error *error) {
+  r->pool = th_pool_new((int)r->settings.threads);
+  r->tape = r->pool ? th_tape_new(r->pool) : NULL;
+  return r->tape ? TH_OK : th_error_set(error, TH_ENOMEM, "no memory for threads and tape");
+}
+
+static th_status make_model(run *r, int64_t source_vocabulary, int64_t target_vocabulary, th_error *error) {
+  th_transformer_config config;
+  th_status status = settings_model(&r->settings, source_vocabulary, target_vocabulary, &config, error);
+  return status ? status : th_transformer_new(&r->model, &config, TH_F32, (uint64_t)r->settings.seed, error);
+}
+
+static th_status make_optimizer(run *r, th_error *error) {
+  const settings *s = &r->settings;
+  return th_adam_new(&r->adam, r->model->params, &(th_adam_config){.weight_decay = s->weight_decay, .decoupled = true}, error);
+}
+
+static bool is_pairs(const settings *s) { return !strcmp(s->task, "pairs"); }
+
+void run_free(run *r) {
+  th_tape_free(r->tape);
+  th_pool_free(r->pool);
+  th_adam_free(&r->adam);
+  th_transformer_free(r->model);
+  data_free(&r->data);
+}
+
+/* ---- a new run ---------------------------------------------------------------------------------------------- */
+
+th_status run_new(run *r, const settings *s, const char *directory, th_error *error) {
+  *r = (run){.settings = *s};
+  snprintf(r->directory, sizeof r->directory, "%s", directory);
+  th_status status = is_pairs(s) ? data_pairs(&r->data, &r->settings, s->pairs, NULL, NULL, error)
+                                 : data_toy(&r->data, &r->settings, error);
+  if (!status) status = make_model(r, th_vocabulary_count(r->data.source), th_vocabulary_count(r->data.target), error);
+  if (!status) status = make_optimizer(r, error);
+  if (!status) status = make_machine(r, error);
+  if (status) run_free(r);
+  return status;
+}
+
+static th_status copy_file(const char *from, const char *to, th_error *error) {
+  char *bytes;
+  size_t size;
+  th_status status = th_file_read(from, &bytes, &size, error);
+  if (status) return status;
+  status = th_file_write(to, bytes, size, error);
+  free(bytes);
+  return status;
+}
+
+/* ---- checkpoints ----------------------------------------------------------------------------------------------- */
+
+#define KINDS 3
+static const char *const kind_prefix[KINDS] = {"", "adam.moment1.", "adam.moment2."};
+
+/* The three tensors that an update changes, for parameter i: value and both moments. */
+static void parts_of(run *r, int i, th_tensor part[KINDS]) {
+  const th_param *param = th_params_at(r->model->params, i);
+  part[0] = param->value;
+  th_adam_moments(&r->adam, param, &part[1], &part[2]);
+}
+
+typedef struct part_name {
+  char text[TH_NAME_MAX + 16];
+} part_name;
+
+static th_status save_state(run *r, const char *path, th_error *error) {
+  int count = th_params_count(r->model->params);
+  size_t total = (size_t)count * KINDS;
+  th_tensor *tensors = calloc(total, sizeof *tensors);
+  part_name *names = calloc(total, sizeof *names);
+  th_named_tensor *list = calloc(total, sizeof *list);
+  char step[24];
+  snprintf(step, sizeof step, "%lld", (long long)r->step);
+  th_status status = tensors && names && list ? TH_OK : th_error_set(error, TH_ENOMEM, "%s: no memory to save", path);
+  for (int i = 0; i < count && !status; i++) {
+    parts_of(r, i, tensors + i * KINDS);
+    for (int k = 0; k < KINDS; k++) {
+      snprintf(names[i * KINDS + k].text, sizeof names->text, "%s%s", kind_prefix[k], th_params_at(r->model->params, i)->name);
+      list[i * KINDS + k] = (th_named_tensor){names[i * KINDS + k].text, &tensors[i * KINDS + k]};
+    }
+  }
+  if (!status) status = th_safetensors_save(path, list, total, (th_text_pair[]){{"format", "tapehead training state"}, {"step", step}}, 2, error);
+  free(tensors);
+  free(names);
+  free(list);
+  return status;
+}
+
+th_status run_save(run *r, th_error *error) {
+  char path[PATH_TEXT], step[24];
+  th_status status = save_state(r, run_path(r, path, "optimizer.safetensors"), error);
+  snprintf(step, sizeof step, "%lld", (long long)r->step);
+  th_text_pair metadata[] = {{"format", "tapehead model"}, {"step", step}};
+  return status ? status : th_params_save(r->model->params, run_path(r, path, "model.safetensors"), metadata, 2, error);
+}
+
+/* ---- a new directory ---------------------------------------------------------------------------------------------- */
+
+static const char *const start_files[] = {"vocab.source.json",     "vocab.target.json", "pairs.tsv", "config.json",
+                                          "optimizer.safetensors", "model.safetensors"};
+
+static th_status write_start(run *r, th_error *error) {
+  char path[PATH_TEXT];
+  th_status status = th_vocabulary_save(r->data.source, run_path(r, path, "vocab.source.json"), error);
+  if (!status) status = th_vocabulary_save(r->data.target, run_path(r, path, "vocab.target.json"), error);
+  if (!status && is_pairs(&r->settings)) status = copy_file(r->settings.pairs, run_path(r, path, "pairs.tsv"), error);
+  if (!status) status = settings_save(&r->settings, run_path(r, path, "config.json"), error);
+  return status ? status : run_save(r, error);
+}
+
+static void remove_start(const run *r) {
+  char path[PATH_TEXT];
+  for (size_t i = 0; i < sizeof start_files / sizeof *start_files; i++) unlink(run_path(r, path, start_files[i]));
+  rmdir(r->directory);
+}
+
+th_status run_begin(run *r, th_error *error) {
+  run temporary = *r;
+  size_t length = strlen(r->directory);
+  while (length > 1 && temporary.directory[length - 1] == '/') temporary.directory[--length] = 0;
+  snprintf(temporary.directory + length, sizeof temporary.directory - length, ".new-%d", (int)getpid());
+  th_status status = th_directory_make(temporary.directory, error);
+  if (status) return status;
+  status = write_start(&temporary, error);
+  if (!status && rename(temporary.directory, r->directory)) {
+    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
+      status = th_error_set(error, TH_EIO, "%s: exists and holds no run (no config.json): choose another --out", r->directory);
+    else status = th_error_set(error, TH_EIO, "%s: cannot make: %s", r->directory, strerror(errno));
+  }
+  if (status) remove_start(&temporary);
+  return status;
+}
+
+static th_status load_state(run *r, const char *path, th_error *error) {
+  th_safetensors *archive;
+  th_status status = th_safetensors_load(&archive, path, error);
+  if (status) return status;
+  const char *step = th_safetensors_metadata(archive, "step");
+  char *end = NULL;
+  errno = 0;
+  long long made = step ? strtoll(step, &end, 10) : -1;
+  if (made < 0 || errno || !end || *end) status = th_error_set(error, TH_EFORMAT, "%s: the metadata have no step", path);
+  for (int i = 0; i < th_params_count(r->model->params) && !status; i++) {
+    th_tensor part[KINDS];
+    parts_of(r, i, part);
+    for (int k = 0; k < KINDS && !status; k++) {
+      part_name name;
+      snprintf(name.text, sizeof name.text, "%s%s", kind_prefix[k], th_params_at(r->model->params, i)->name);
+      status = th_safetensors_read(archive, path, name.text, &part[k], error);
+    }
+  }
+  th_safetensors_free(archive);
+  r->step = r->adam.step = made;
+  return status;
+}
+
+/* ---- a run read back ----------------------------------------------------------------------------------------------- */
+
+/* Puts the vocabularies, which it then owns, and what belongs to them into r->data. */
+static th_status open_data(run *r, th_vocabulary *source, th_vocabulary *target, run_parts parts, th_error *error) {
+  char path[PATH_TEXT];
+  if (parts == RUN_MODEL) {
+    r->data = (data){.source = source, .target = target};
+    return TH_OK;
+  }
+  if (is_pairs(&r->settings)) return data_pairs(&r->data, &r->settings, run_path(r, path, "pairs.tsv"), source, target, error);
+  int32_t count = th_vocabulary_count(source);
+  th_vocabulary_free(source);
+  th_vocabulary_free(target);
+  th_status status = data_toy(&r->data, &r->settings, error);
+  if (!status && th_vocabulary_count(r->data.source) != count)
+    status = th_error_set(error, TH_EFORMAT, "%s: %d tokens, where config.json says %d", run_path(r, path, "vocab.source.json"),
+                          count, th_vocabulary_count(r->data.source));
+  return status;
+}
+
+static th_status load_vocabularies(const run *r, th_vocabulary **source, th_vocabulary **target, th_error *error) {
+  char path[PATH_TEXT];
+  th_status status = th_vocabulary_load(source, run_path(r, path, "vocab.source.json"), error);
+  if (status) return status;
+  status = th_vocabulary_load(target, run_path(r, path, "vocab.target.json"), error);
+  if (status) th_vocabulary_free(*source);
+  return status;
+}
+
+th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts, th_error *error) {
+  char path[PATH_TEXT];
+  th_vocabulary *source, *target;
+  *r = (run){0};
+  if (s) r->settings = *s;
+  if (strlen(directory) >= sizeof r->directory) return th_error_set(error, TH_EINVAL, "the directory's name is too long");
+  strcpy(r->directory, directory);
+  th_status status = settings_load(&r->settings, run_path(r, path, "config.json"), g, error);
+  if (!status) status = load_vocabularies(r, &source, &target, error);
+  if (status) return status;
+  int32_t source_count = th_vocabulary_count(source), target_count = th_vocabulary_count(target);
+  status = open_data(r, source, target, parts, error);
+  if (!status) status = make_model(r, source_count, target_count, error);
+  if (!status && parts == RUN_TRAIN) status = make_optimizer(r, error);
+  if (!status && parts == RUN_TRAIN) status = load_state(r, run_path(r, path, "optimizer.safetensors"), error);
+  else if (!status) status = th_params_load(r->model->params, run_path(r, path, "model.safetensors"), error);
+  if (!status) status = make_machine(r, error);
+  if (status) run_free(r);
+  return status;
+}

@@ -1,0 +1,47 @@
+/* What a run is: every choice a person can make, named once in a table that serves the command line,
+ * config.json and the help. */
+#ifndef TRANSLATE_SETTINGS_H
+#define TRANSLATE_SETTINGS_H
+
+#include "tapehead/tapehead.h"
+
+#define PATH_TEXT 1024
+
+typedef struct settings {
+  char task[16];                /* copy, reverse, sort, or pairs */
+  char pairs[PATH_TEXT];        /* the file the pairs came from */
+  char unit[16];                /* character or word, of pairs */
+  int64_t symbols, min_length, max_length, held_out;
+  double held_out_part;
+  int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
+  char norm[16], activation[16], positions[16], weights[16];
+  double dropout, label_smoothing;
+  int64_t steps, batch, warmup;
+  double rate, clip, weight_decay;
+  char schedule[16];
+  int64_t seed, threads, report_every, save_every;
+} settings;
+
+/* Which settings a person gave, one flag per row of the table. */
+#define SETTINGS_MAX 64
+typedef struct given {
+  bool flag[SETTINGS_MAX];
+} given;
+
+/* Reads `train`'s command line: argv[0] is "train". out receives --out. Exits after --help; for anything
+ * wrong fills `error` with one line. */
+th_status settings_parse(int argc, const char **argv, settings *s, given *g, char out[PATH_TEXT], th_error *error);
+
+/* Fills what nobody gave with what suits the task. */
+void settings_defaults(settings *s, const given *g);
+
+/* The values of config.json over *s. For flags in `g` (NULL: none) that would change the run, an error. */
+th_status settings_load(settings *s, const char *path, const given *g, th_error *error);
+th_status settings_save(const settings *s, const char *path, th_error *error);
+
+/* What does not fit together, after the vocabulary sizes are known: TH_EINVAL and one line. */
+th_status settings_model(const settings *s, int64_t source_vocabulary, int64_t target_vocabulary,
+                         th_transformer_config *config, th_error *error);
+th_schedule settings_schedule(const settings *s);
+
+#endif

@@ -1,0 +1,249 @@
+/* Matrix products against a triple loop, over every layout the kernel takes. */
+#include "../src/tensor/kernels.h"
+#include "engine_desk.h"
+
+#include <criterion/redirect.h>
+
+static const th_dtype types[] = {TH_F32, TH_F64};
+
+static void empty_stderr(void) { cr_redirect_stderr(); }
+
+TestSuite(gemm, .init = empty_stderr);
+
+/* ---- the plain product ------------------------------------------------------------------------------------ */
+
+/* Element (row, column) of matrix `batch` of x, by shape and strides alone. */
+static void *element_at(const th_tensor *x, int64_t batch, int64_t row, int64_t column) {
+  int last = x->ndim - 1;
+  int64_t place = row * x->stride[last - 1] + column * x->stride[last];
+  for (int i = last - 2; i >= 0; i--) {
+    place += batch % x->shape[i] * x->stride[i];
+    batch /= x->shape[i];
+  }
+  return (char *)x->data + place * (int64_t)th_dtype_size(x->dtype);
+}
+
+static double read_at(const th_tensor *x, int64_t batch, int64_t row, int64_t column) {
+  const void *at = element_at(x, batch, row, column);
+  return x->dtype == TH_F64 ? *(const double *)at : (double)*(const float *)at;
+}
+
+/* c = alpha a b + beta c in double, into `wanted` [batches, M, N]; a c without weight is not looked at. */
+static void plain_product(double alpha, const th_tensor *a, const th_tensor *b, double beta, const th_tensor *c,
+                          double *wanted) {
+  int64_t m = c->shape[c->ndim - 2], n = c->shape[c->ndim - 1], k = a->shape[a->ndim - 1], batches = 1;
+  for (int i = 0; i < c->ndim - 2; i++) batches *= c->shape[i];
+  for (int64_t batch = 0; batch < batches; batch++)
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < n; j++) {
+        double sum = 0;
+        for (int64_t l = 0; l < k; l++) sum += read_at(a, batch, i, l) * read_at(b, batch, l, j);
+        *wanted++ = alpha * sum + (beta == 0 ? 0 : beta * read_at(c, batch, i, j));
+      }
+}
+
+/* Runs the kernel and holds it against the plain product. Inputs lie in [-1, 1]. */
+static void check_product(desk *d, double alpha, const th_tensor *a, const th_tensor *b, double beta,
+                          const th_tensor *c, const char *what) {
+  double *wanted = desk_bytes(d, (th_tensor_count(c) + 1) * (int64_t)sizeof *wanted);
+  double rounding = (c->dtype == TH_F32 ? 1e-6 : 1e-15) * (4 + (double)a->shape[a->ndim - 1]);
+  plain_product(alpha, a, b, beta, c, wanted);
+  th_k_matmul(NULL, alpha, a, b, beta, c);
+  expect_values(c, th_tensor_count(c), wanted, rounding, what);
+}
+
+/* A matrix, or batch of them, of random numbers; transposed, it lies column by column. */
+static th_tensor matrix(desk *d, th_dtype dtype, bool transposed, int64_t batch, int64_t rows, int64_t columns) {
+  th_tensor made;
+  if (!transposed) return desk_uniform(d, dtype, -1, 1, SHAPE(batch, rows, columns));
+  th_tensor turned = desk_uniform(d, dtype, -1, 1, SHAPE(batch, columns, rows));
+  th_view_permute(&made, &turned, (int[]){0, 2, 1});
+  return made;
+}
+
+/* ---- layouts ------------------------------------------------------------------------------------------------ */
+
+Test(gemm, equals_the_triple_loop_in_every_transposition) {
+  static const int64_t sizes[][3] = {{1, 1, 1},   {2, 3, 4}, {7, 5, 3},    {1, 9, 4},  {9, 1, 4},
+                                     {4, 9, 1},   {1, 1, 9}, {64, 33, 17}, {1, 65, 1}, {33, 255, 2},
+                                     {97, 80, 81} /* enough work for two pieces */};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+    for (int c = 0; c < 32; c++) {
+      desk d = desk_open();
+      th_dtype dtype = types[c >> 4];
+      int64_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
+      char what[64];
+      snprintf(what, sizeof what, "%s [%d,%d] x [%d,%d], transposed a %d b %d c %d", th_dtype_name(dtype), (int)m,
+               (int)k, (int)k, (int)n, c & 1, c >> 1 & 1, c >> 2 & 1);
+      th_tensor a = matrix(&d, dtype, c & 1, 1, m, k), b = matrix(&d, dtype, c & 2, 1, k, n);
+      th_tensor made = matrix(&d, dtype, c & 4, 1, m, n);
+      check_product(&d, c & 8 ? 1 : -0.5, &a, &b, c & 8 ? 1 : 0, &made, what);
+      desk_close(&d);
+    }
+}
+
+Test(gemm, a_product_large_enough_for_eight_pieces_equals_the_triple_loop) {
+  for (int t = 0; t < 2; t++) {
+    desk d = desk_open();
+    th_tensor a = matrix(&d, types[t], false, 1, 333, 130), b = matrix(&d, types[t], true, 1, 130, 131);
+    th_tensor c = matrix(&d, types[t], false, 1, 333, 131), turned = matrix(&d, types[t], true, 1, 333, 131);
+    check_product(&d, 1, &a, &b, 0, &c, "pieces");
+    check_product(&d, 1, &a, &b, 1, &turned, "pieces, transposed");
+    desk_close(&d);
+  }
+}
+
+Test(gemm, each_batch_has_its_own_matrices) {
+  desk d = desk_open();
+  th_tensor a = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 4, 5)), b = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 5, 2));
+  th_tensor c = desk_zeros(&d, TH_F64, SHAPE(2, 3, 4, 2));
+  check_product(&d, 1, &a, &b, 0, &c, "batches");
+  desk_close(&d);
+}
+
+Test(gemm, a_batch_axis_of_stride_0_repeats_an_input) {
+  desk d = desk_open();
+  th_tensor few = desk_uniform(&d, TH_F32, -1, 1, SHAPE(3, 4, 5)), one = desk_uniform(&d, TH_F32, -1, 1, SHAPE(2, 1, 5, 2));
+  th_tensor a, b, c = desk_zeros(&d, TH_F32, SHAPE(2, 3, 4, 2));
+  cr_assert(th_view_broadcast(&a, &few, SHAPE(2, 3, 4, 5)) && th_view_broadcast(&b, &one, SHAPE(2, 3, 5, 2)));
+  check_product(&d, 1, &a, &b, 0, &c, "a repeats along the first axis, b along the second");
+  check_product(&d, 1, &a, &b, 1, &c, "again, added");
+  desk_close(&d);
+}
+
+Test(gemm, batches_that_fall_on_one_matrix_are_summed) {
+  desk d = desk_open();
+  th_tensor a = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 4, 5)), b = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 5, 2));
+  th_tensor sums = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 1, 4, 2)), c;
+  double wanted[16];
+  cr_assert(th_view_broadcast(&c, &sums, SHAPE(2, 3, 4, 2)));
+  for (int64_t n = 0; n < 16; n++) {
+    wanted[n] = th_tensor_get(&sums, n);
+    for (int64_t batch = n / 8 * 3; batch < n / 8 * 3 + 3; batch++)
+      for (int64_t l = 0; l < 5; l++) wanted[n] += read_at(&a, batch, n / 2 % 4, l) * read_at(&b, batch, l, n % 2);
+  }
+  th_k_matmul(NULL, 1, &a, &b, 1, &c);
+  expect_values(&sums, 16, wanted, 1e-14, "sums");
+  desk_close(&d);
+}
+
+/* A matrix inside a larger one: rows further apart than they are long. */
+static th_tensor inside(desk *d, th_dtype dtype, bool transposed, int64_t rows, int64_t columns, th_tensor *whole) {
+  th_tensor x = *whole = matrix(d, dtype, transposed, 3, rows + 5, columns + 3);
+  cr_assert(th_view_slice(&x, &x, 0, 1, 3) && th_view_slice(&x, &x, 1, 2, 2 + rows));
+  cr_assert(th_view_slice(&x, &x, 2, 1, 1 + columns));
+  return x;
+}
+
+Test(gemm, reads_and_writes_matrices_inside_larger_ones) {
+  for (int c = 0; c < 32; c++) {
+    desk d = desk_open();
+    th_tensor whole, a = inside(&d, types[c >> 4], c & 1, 6, 5, &whole), b = inside(&d, types[c >> 4], c & 2, 5, 4, &whole);
+    th_tensor made = inside(&d, types[c >> 4], c & 4, 6, 4, &whole);
+    check_product(&d, 2, &a, &b, c & 8 ? 1 : 0, &made, "inside");
+    desk_close(&d);
+  }
+}
+
+Test(gemm, writes_nothing_beside_its_destination) {
+  for (int transposed = 0; transposed < 2; transposed++) {
+    desk d = desk_open();
+    th_tensor whole, ignored, c = inside(&d, TH_F32, transposed, 6, 4, &whole);
+    th_tensor a = inside(&d, TH_F32, false, 6, 5, &ignored), b = inside(&d, TH_F32, false, 5, 4, &ignored);
+    th_fill(&c, 0);
+    th_tensor before = desk_copy(&d, TH_F32, &whole);
+    th_k_matmul(NULL, 1, &a, &b, 0, &c);
+    th_fill(&c, 0);
+    expect_near(&whole, &before, 0, "what lies around");
+    desk_close(&d);
+  }
+}
+
+Test(gemm, rows_far_apart_are_read_where_they_lie) {
+  desk d = desk_open();
+  th_tensor tall = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 12, 5)), a = tall, b = matrix(&d, TH_F64, false, 1, 5, 3);
+  th_tensor c = matrix(&d, TH_F64, false, 1, 6, 3);
+  a.shape[1] = 6, a.stride[1] = 10; /* every second row */
+  check_product(&d, 1, &a, &b, 0, &c, "every second row");
+  desk_close(&d);
+}
+
+/* ---- alpha and beta ------------------------------------------------------------------------------------------ */
+
+Test(gemm, beta_0_overwrites_even_nan) {
+  for (int c = 0; c < 4; c++) {
+    desk d = desk_open();
+    th_tensor a = matrix(&d, types[c & 1], false, 2, 5, 4), b = matrix(&d, types[c & 1], false, 2, 4, 3);
+    th_tensor made = matrix(&d, types[c & 1], c & 2, 2, 5, 3);
+    th_fill(&made, NAN);
+    check_product(&d, 1, &a, &b, 0, &made, "over NaN");
+    desk_close(&d);
+  }
+}
+
+Test(gemm, alpha_and_beta_weigh_the_product_and_what_was_there) {
+  static const double weights[][2] = {{1, 0}, {1, 1}, {-1, 1}, {0.25, 1}, {2, -0.5}, {0, 1}, {0, 0}};
+  for (size_t w = 0; w < sizeof weights / sizeof *weights; w++)
+    for (int t = 0; t < 2; t++) {
+      desk d = desk_open();
+      th_tensor a = matrix(&d, types[t], false, 2, 5, 4), b = matrix(&d, types[t], false, 2, 4, 3);
+      th_tensor c = matrix(&d, types[t], false, 2, 5, 3);
+      check_product(&d, weights[w][0], &a, &b, weights[w][1], &c, "weights");
+      desk_close(&d);
+    }
+}
+
+/* ---- nothing -------------------------------------------------------------------------------------------------- */
+
+Test(gemm, a_sum_over_nothing_is_zero_or_leaves_what_was_there) {
+  for (int c = 0; c < 32; c++) {
+    desk d = desk_open();
+    th_tensor a = matrix(&d, types[c >> 4], c & 1, 2, 5, 0), b = matrix(&d, types[c >> 4], c & 2, 2, 0, 3);
+    th_tensor made = matrix(&d, types[c >> 4], c & 4, 2, 5, 3);
+    if (!(c & 8)) th_fill(&made, NAN);
+    check_product(&d, 1, &a, &b, c & 8 ? 1 : 0, &made, "K = 0");
+    desk_close(&d);
+  }
+  fflush(stderr);
+  cr_assert_stderr_eq_str("", "and BLAS has nothing to complain of");
+}
+
+Test(gemm, a_result_without_rows_or_columns_or_batches_is_left_alone) {
+  static const int64_t sizes[][3] = {{1, 0, 3}, {1, 5, 0}, {0, 5, 3}, {1, 0, 0}};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    desk d = desk_open();
+    th_tensor a = matrix(&d, TH_F32, false, sizes[s][0], sizes[s][1], 4);
+    th_tensor b = matrix(&d, TH_F32, false, sizes[s][0], 4, sizes[s][2]);
+    float around = 7;
+    th_tensor c = th_tensor_of(&around, TH_F32, SHAPE(sizes[s][0], sizes[s][1], sizes[s][2]));
+    th_k_matmul(NULL, 1, &a, &b, 0, &c);
+    cr_expect(around == 7);
+    desk_close(&d);
+  }
+  fflush(stderr);
+  cr_assert_stderr_eq_str("");
+}
+
+/* ---- which layouts BLAS can read ---------------------------------------------------------------------------- */
+
+static bool is_matrix(int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride) {
+  th_tensor x = {.dtype = TH_F32, .ndim = 2, .shape = {rows, columns}, .stride = {row_stride, column_stride}};
+  return th_is_matrix(&x);
+}
+
+Test(gemm, a_matrix_is_dense_along_one_axis_and_does_not_overlap_itself) {
+  cr_expect(is_matrix(3, 4, 4, 1));
+  cr_expect(is_matrix(3, 4, 9, 1));
+  cr_expect(is_matrix(3, 4, 1, 3), "its transpose");
+  cr_expect(is_matrix(3, 4, 1, 9));
+  cr_expect(is_matrix(1, 4, 0, 1), "one row: the distance to the next says nothing");
+  cr_expect(is_matrix(3, 1, 1, 0), "one column");
+  cr_expect(is_matrix(3, 1, 5, 7), "one column of a wider matrix");
+  cr_expect(is_matrix(1, 4, 7, 5), "one row of a transposed one");
+  cr_expect(!is_matrix(3, 4, 8, 2), "gaps in the rows");
+  cr_expect(!is_matrix(3, 4, 0, 1), "one row three times");
+  cr_expect(!is_matrix(3, 4, 1, 0));
+  cr_expect(!is_matrix(3, 4, 2, 1), "rows that overlap");
+  th_tensor vector = th_tensor_of(NULL, TH_F32, SHAPE(4));
+  cr_expect(!th_is_matrix(&vector));
+}
