@@ -23,7 +23,7 @@ typedef struct {
     int ndim;
     int64_t shape[4];
   } in[INPUTS];             /* ndim 0: no such input */
-  double flops;             /* of the products forward; backward has twice as many. 0: count bytes instead */
+  double flops;             /* of the products forward; backward has twice as many. 0: count bytes */
   double moves, moves_back; /* times the first input's size in memory, forward and backward */
 } op_case;
 
@@ -35,7 +35,7 @@ typedef struct {
   th_error error;
 } bench;
 
-/* ---- the ops --------------------------------------------------------------------------------------------- */
+/* ---- the ops ------------------------------------------------------------------------------------------- */
 
 static th_var *build_matmul(const operands *x) { return th_matmul(x->in[0], x->in[1]); }
 static th_var *build_linear(const operands *x) { return th_linear(x->in[0], x->in[1], x->in[2]); }
@@ -53,15 +53,15 @@ static th_var *build_dropout(const operands *x) { return th_dropout(x->in[0], 0.
 static th_var *build_gather(const operands *x) { return th_gather(x->in[0], &x->ids); }
 
 #define MATMUL(m, k, n) \
-  {"matmul", #m "x" #k " " #k "x" #n, build_matmul, {{2, {m, k}}, {2, {k, n}}}, 2.0 * m * k * n, 0, 0}
+  {"matmul", #m "x" #k " " #k "x" #n, build_matmul, {{2, {m, k}}, {2, {k, n}}}, 2.0 * (m) * (k) * (n), 0, 0}
 #define LINEAR(rows, from, to) \
-  {"linear", #rows "x" #from " to " #to, build_linear, {{2, {rows, from}}, {2, {to, from}}, {1, {to}}}, \
-   2.0 * rows * from * to, 0, 0}
+  {"linear", #rows "x" #from " to " #to, build_linear, \
+   {{2, {rows, from}}, {2, {to, from}}, {1, {to}}}, 2.0 * (rows) * (from) * (to), 0, 0}
 #define ATTENTION(b, h, t, d) \
   {"attention", "B" #b " H" #h " T" #t " D" #d, build_attention, \
-   {{4, {b, h, t, d}}, {4, {b, h, t, d}}, {4, {b, h, t, d}}}, 4.0 * b * h * t * t * d, 0, 0}
+   {{4, {b, h, t, d}}, {4, {b, h, t, d}}, {4, {b, h, t, d}}}, 4.0 * (b) * (h) * (t) * (t) * (d), 0, 0}
 
-/* Moves, in units of the first input: what is read and written once; a gradient that is added to counts twice.
+/* Moves, in units of the first input: what is read and written once; a gradient added to counts twice.
  * Dropout's mask is a byte per element. Gather moves as much as it gathers. */
 static const op_case cases[] = {
     MATMUL(32, 32, 32),
@@ -89,7 +89,7 @@ static const op_case cases[] = {
     {"gather", "2048 rows of 1024x128", build_gather, {{2, {CLASSES, 128}}}, 0, 4, 6},
 };
 
-/* ---- timing ---------------------------------------------------------------------------------------------- */
+/* ---- timing -------------------------------------------------------------------------------------------- */
 
 static double now(void) { /* nanoseconds */
   struct timespec time;
@@ -109,8 +109,8 @@ static double median(double *numbers, int n) {
 
 /* One run: forward, then backward from a gradient of ones. Backward's time includes what a caller of
  * th_backward always pays: clearing the result's gradient and copying the ones into it. */
-static th_status run(bench *b, const op_case *c, const th_tensor in[], const th_tensor grad[], const th_tensor *ids,
-                     int repeat) {
+static th_status run(bench *b, const op_case *c, const th_tensor in[], const th_tensor grad[],
+                     const th_tensor *ids, int repeat) {
   operands x = {.ids = *ids};
   th_tensor ones = {0};
   th_tape_reset(b->tape);
@@ -184,7 +184,8 @@ static th_status time_all(bench *b) {
   for (int i = 0; i < IDS; i++) id[i] = (int32_t)th_random_below((th_random){1, 9}, (uint64_t)i, CLASSES);
   th_tensor ids = th_tensor_of(id, TH_I32, 1, (int64_t[]){IDS});
   th_status status = TH_OK;
-  printf("%-14s %-24s %12s %12s %10s %10s\n", "op", "sizes", "forward ns", "backward ns", "forward", "backward");
+  printf("%-14s %-24s %12s %12s %10s %10s\n", "op", "sizes", "forward ns", "backward ns", "forward",
+         "backward");
   for (size_t i = 0; i < sizeof cases / sizeof *cases && !status; i++) status = time_case(b, &cases[i], &ids);
   return status ? status : time_adam(b);
 }

@@ -1,10 +1,12 @@
 #!/bin/sh
 # run.sh DIR [--dropout] [--runs N]   times a training step of DIR/step at four sizes, on one and two threads,
-#                                     in turn with the same work in PyTorch, and writes build/bench.json
+#                                     in turn with the same work in PyTorch, and writes build/bench.json;
+#                                     large has at most 3 of the 5 (N) runs
 # run.sh DIR --smoke                  only whether the benchmarks run: two steps each, no PyTorch, no file
 #
-# Each run is a process of its own. tapehead and PyTorch take turns, so that what else the machine does falls on
-# both. A time is the median over runs of the median over steps; spread is (slowest - fastest run) / median.
+# Each run is a process of its own. tapehead and PyTorch take turns, so that what else the machine does falls
+# on both. A time is the median over runs of the median over steps; spread is (slowest - fastest run) over
+# that. Where the machine is busy with other work, the ratio of the two fastest steps ("at best") says more.
 set -u
 
 usage() {
@@ -12,7 +14,7 @@ usage() {
   exit 2
 }
 
-directory= smoke= runs=5 dropouts=0
+directory='' smoke='' runs=5 dropouts=0
 python=/usr/bin/python3 # Debian's, to which python3-torch belongs
 while [ $# -gt 0 ]; do
   case $1 in
@@ -57,7 +59,8 @@ record() {
     '{"seconds_per_step": '[0-9]*', "min": '*', "max": '*', "steps": '*', "threads": '*'}') ;;
     *) fail "this printed no line of results: $*: $line" ;;
   esac
-  printf '{"engine": "%s", "size": "%s", "dropout": %s, %s\n' "$engine" "$size" "$dropout" "${line#?}" >>"$lines"
+  named="\"engine\": \"$engine\", \"size\": \"$size\", \"dropout\": $dropout"
+  printf '{%s, %s\n' "$named" "${line#?}" >>"$lines"
 }
 
 lines=$(mktemp) || exit 1
@@ -68,17 +71,15 @@ trap 'exit 1' HUP INT TERM
 
 if [ -n "$smoke" ]; then
   sizes | while read -r size steps arguments; do
-    [ "$size" = large ] && arguments='--width 512 --heads 8 --layers 1 --ff 2048 --batch 2 --length 64 --vocabulary 1000'
-    for threads in 1 2; do
-      for dropout in 0 0.1; do
-        # shellcheck disable=SC2086  # the arguments are meant to split
-        record tapehead "$size" $dropout "$directory/step" --steps 2 --warmup 1 --threads $threads $arguments
-      done
+    for dropout in 0 0.1; do
+      # Batches of 2, to take seconds. The later --batch counts.
+      # shellcheck disable=SC2086  # the arguments are meant to split
+      record tapehead "$size" $dropout "$directory/step" $arguments --batch 2 --steps 2 --warmup 1 --threads 2
     done
   done || exit 1
   rows=$("$directory/ops" --repeats 2 --threads 2) || fail "$directory/ops failed"
   printf '%s\n' "$rows" | awk '
-    NR > 1 { if ($0 !~ /(GFLOP|GB)\/s$/ || $0 ~ /nan|inf/) { print "bench/run.sh: ops printed: " $0; bad = 1 } }
+    NR > 1 && ($0 !~ /(GFLOP|GB)\/s$/ || $0 ~ /nan|inf/) { print "bench/run.sh: ops printed: " $0; bad = 1 }
     END { if (NR < 20) { print "bench/run.sh: ops printed only " NR " lines"; bad = 1 }; exit bad }' >&2
   exit
 fi
@@ -86,20 +87,21 @@ fi
 # ---- the runs ----------------------------------------------------------------------------------------------
 
 torch=$("$python" -c 'import torch; print(torch.__version__)' 2>/dev/null) || torch=
-[ -n "$torch" ] || echo "PyTorch is not here ($python has no torch; Debian: python3-torch): timing tapehead alone."
+[ -n "$torch" ] || echo "No PyTorch for $python (Debian: python3-torch): timing tapehead alone."
 
-# The run's number stands in no argument: the loop only repeats.
 for dropout in $dropouts; do
   sizes | while read -r size steps arguments; do
     run=1
-    while [ $run -le "$runs" ]; do
-      [ -t 2 ] && printf '\r\033[K%s, dropout %s, run %d of %d ' "$size" "$dropout" "$run" "$runs" >&2
+    last=$runs
+    [ "$size" = large ] && [ "$runs" -gt 3 ] && last=3
+    while [ $run -le "$last" ]; do
+      [ -t 2 ] && printf '\r\033[K%s, dropout %s, run %d of %d ' "$size" "$dropout" "$run" "$last" >&2
       for threads in 1 2; do
+        with="--steps $steps --threads $threads $arguments"
         # shellcheck disable=SC2086  # the arguments are meant to split
-        record tapehead "$size" "$dropout" "$directory/step" --steps "$steps" --threads $threads $arguments
+        record tapehead "$size" "$dropout" "$directory/step" $with
         # shellcheck disable=SC2086
-        [ -z "$torch" ] ||
-          record pytorch "$size" "$dropout" "$python" "$here/torch_step.py" --steps "$steps" --threads $threads $arguments
+        [ -z "$torch" ] || record pytorch "$size" "$dropout" "$python" "$here/torch_step.py" $with
       done
       run=$((run + 1))
     done
@@ -113,7 +115,8 @@ processor=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo 2>/dev/null | head -
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 0)
 blas=$(sed -n 's/.*"blas": "\([^"]*\)".*/\1/p' "$lines" | head -n 1)
 echo "${processor:-unknown processor}, $cores cores, OpenBLAS kernels: $blas, PyTorch: ${torch:-none}"
-echo "Milliseconds per step (spread) on 1 and 2 threads; ratio: PyTorch's best time over tapehead's best."
+echo "Milliseconds per step (spread) on 1 and 2 threads; ratio: PyTorch's best time over tapehead's best;"
+echo "at best: the same of the fastest single steps."
 awk '
   function field(key, text) { # the value of "key" in this line
     text = $0
@@ -123,7 +126,8 @@ awk '
   }
   function median(list, n, a, i, j, t) { # of numbers in a string
     n = split(list, a, " ")
-    for (i = 2; i <= n; i++) for (j = i; j > 1 && a[j] + 0 < a[j-1] + 0; j--) { t = a[j]; a[j] = a[j-1]; a[j-1] = t }
+    for (i = 2; i <= n; i++)
+      for (j = i; j > 1 && a[j] + 0 < a[j-1] + 0; j--) { t = a[j]; a[j] = a[j-1]; a[j-1] = t }
     slowest = a[n] + 0; fastest = a[1] + 0
     return (a[int((n + 1) / 2)] + a[int(n / 2) + 1]) / 2
   }
@@ -138,11 +142,14 @@ awk '
     if (!(row in known)) { known[row] = 1; rows[++count] = row }
     id = row " " field("engine") " " field("threads")
     times[id] = times[id] " " field("seconds_per_step")
-    if (field("engine") == "tapehead") { speed[row " " field("threads")] = field("gflops"); peak[row] = field("peak_bytes") }
+    best[row " " field("engine")] = least(field("min") + 0, best[row " " field("engine")] + 0)
+    if (field("engine") != "tapehead") next
+    speed[row " " field("threads")] = field("gflops")
+    peak[row] = field("peak_bytes")
   }
   END {
-    printf "%-8s %7s %18s %18s %18s %18s %7s %9s %8s\n", "size", "dropout", "tapehead 1", "tapehead 2", "PyTorch 1", "PyTorch 2",
-      "ratio", "GFLOP/s", "tape MB"
+    printf "%-8s %7s %18s %18s %18s %18s %7s %7s %8s %8s\n", "size", "dropout", "tapehead 1", "tapehead 2",
+      "PyTorch 1", "PyTorch 2", "ratio", "at best", "GFLOP/s", "tape MB"
     for (i = 1; i <= count; i++) {
       row = rows[i]
       split(row, part, " ")
@@ -152,13 +159,17 @@ awk '
       text = text " " cell(row " pytorch 1"); theirs = time
       text = text " " cell(row " pytorch 2"); theirs = least(theirs, time)
       g = speed[row " 1"] + 0 > speed[row " 2"] + 0 ? speed[row " 1"] : speed[row " 2"]
-      printf "%s %7s %9.1f %8.1f\n", text, theirs ? sprintf("%.2f", theirs / ours) : "-", g, peak[row] / 1e6
+      ratio = theirs ? sprintf("%.2f", theirs / ours) : "-"
+      at_best = theirs ? sprintf("%.2f", best[row " pytorch"] / best[row " tapehead"]) : "-"
+      printf "%s %7s %7s %8.1f %8.1f\n", text, ratio, at_best, g, peak[row] / 1e6
     }
   }' "$lines"
 
 mkdir -p build
 {
-  printf '{"processor": "%s", "cores": %s, "blas": "%s", "pytorch": "%s", "runs": [\n' "$processor" "$cores" "$blas" "$torch"
+  printf '{"processor": "%s", "cores": %s, ' "$processor" "$cores"
+  printf '"blas": "%s", "pytorch": "%s", "runs": [\n' "$blas" "$torch"
   sed '$!s/$/,/' "$lines"
   echo ']}'
-} >build/bench.json.part && mv build/bench.json.part build/bench.json && echo "Every run is in build/bench.json."
+} >build/bench.json.part || exit 1
+mv build/bench.json.part build/bench.json && echo "Every run is in build/bench.json."

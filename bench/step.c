@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SEED = 1, SOURCE, TARGET_IN, TARGET_OUT }; /* the last three also name their streams of random numbers */
+enum { SEED = 1, SOURCE, TARGET_IN, TARGET_OUT }; /* the last three are streams of random numbers */
 
 typedef struct {
   int width, heads, layers, ff, batch, length, vocabulary, threads, steps, warmup;
@@ -27,10 +27,11 @@ typedef struct {
   size_t peak; /* bytes of the tape */
 } bench;
 
-/* ---- setting up ------------------------------------------------------------------------------------------ */
+/* ---- setting up ---------------------------------------------------------------------------------------- */
 
 static bool parse(int count, const char **arguments, options *o) {
-  const int argument = POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, real = POPT_ARG_DOUBLE | POPT_ARGFLAG_SHOW_DEFAULT;
+  const int argument = POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT;
+  const int real = POPT_ARG_DOUBLE | POPT_ARGFLAG_SHOW_DEFAULT;
   struct poptOption table[] = {
       {"width", 0, argument, &o->width, 0, "of embeddings and layers", "N"},
       {"heads", 0, argument, &o->heads, 0, "attention heads in each layer", "N"},
@@ -58,8 +59,9 @@ static bool parse(int count, const char **arguments, options *o) {
 
 static th_status make_ids(th_tensor *ids, const options *o, uint64_t stream, th_error *error) {
   th_status status = th_tensor_new(ids, TH_I32, 2, (int64_t[]){o->batch, o->length}, error);
+  int32_t *id = ids->data;
   for (int64_t i = 0; !status && i < th_tensor_count(ids); i++)
-    ((int32_t *)ids->data)[i] = (int32_t)th_random_below((th_random){SEED, stream}, (uint64_t)i, o->vocabulary);
+    id[i] = (int32_t)th_random_below((th_random){SEED, stream}, (uint64_t)i, o->vocabulary);
   return status;
 }
 
@@ -94,7 +96,7 @@ static void unmake(bench *b) {
   th_pool_free(b->pool);
 }
 
-/* ---- timing ---------------------------------------------------------------------------------------------- */
+/* ---- timing -------------------------------------------------------------------------------------------- */
 
 static th_status step(bench *b, int number, th_error *error) {
   th_tape_reset(b->tape);
@@ -129,7 +131,7 @@ static th_status time_steps(bench *b, const options *o, double *seconds, th_erro
   return th_error_set(error, TH_ENAN, "the loss became %g: these times mean nothing", b->loss);
 }
 
-/* ---- reporting ------------------------------------------------------------------------------------------- */
+/* ---- reporting ----------------------------------------------------------------------------------------- */
 
 /* Floating-point operations in the matrix products of one step: forward, and twice as many backward. */
 static double products(const options *o) {
@@ -161,7 +163,8 @@ int main(int count, const char **arguments) {
   th_error error = {0};
   if (!parse(count, arguments, &o)) return 2;
   double *seconds = calloc((size_t)o.steps, sizeof *seconds);
-  th_status status = seconds ? make(&b, &o, &error) : th_error_set(&error, TH_ENOMEM, "no memory");
+  if (!seconds) return fputs("step: no memory\n", stderr), 1;
+  th_status status = make(&b, &o, &error);
   if (!status) status = time_steps(&b, &o, seconds, &error);
   if (status) fprintf(stderr, "step: %s\n", error.text);
   else report(&b, &o, seconds);

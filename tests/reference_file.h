@@ -17,10 +17,10 @@ typedef struct reference {
   th_dtype dtype;   /* of our side: what is taken from the file is converted to it */
   double tolerance; /* on |ours - theirs| / (1 + |theirs|) */
   th_safetensors *file;
-  bool *used;       /* per tensor of the file: taken or compared */
-  th_arena *arena;  /* what was taken lives here */
-  double worst;     /* the largest difference so far, and where */
-  char worst_name[128];
+  bool *used;      /* per tensor of the file: taken or compared */
+  th_arena *arena; /* what was taken lives here */
+  double worst;    /* the largest difference so far, and where */
+  char worst_name[160];
 } reference;
 
 static inline void reference_open(reference *r, const char *folder, const char *name, th_dtype dtype) {
@@ -42,7 +42,8 @@ static inline void reference_close(reference *r) {
 static inline void assert_all_used(const reference *r) {
   for (size_t i = 0; i < th_safetensors_count(r->file); i++)
     cr_assert(r->used[i], "%s: %s was compared with nothing", r->path, th_safetensors_name(r->file, i));
-  cr_log_info("%s, %s: worst difference %.1e, in %s", r->path, th_dtype_name(r->dtype), r->worst, r->worst_name);
+  cr_log_info("%s, %s: worst difference %.1e, in %s", r->path, th_dtype_name(r->dtype), r->worst,
+              r->worst_name);
 }
 
 /* ---- taking ------------------------------------------------------------------------------------------ */
@@ -65,7 +66,8 @@ static inline th_tensor reference_take(reference *r, const char *name) {
   cr_assert_not_null(ours.data);
   cr_assert_eq(th_tensor_copy(&ours, theirs, NULL), TH_OK);
   for (int64_t i = 0; i < th_tensor_count(theirs); i++)
-    cr_assert_eq(th_tensor_get(&ours, i), th_tensor_get(theirs, i), "%s: %s[%ld] is no float", r->path, name, (long)i);
+    cr_assert_eq(th_tensor_get(&ours, i), th_tensor_get(theirs, i), "%s: %s[%ld] is no float", r->path, name,
+                 (long)i);
   return ours;
 }
 
@@ -95,7 +97,9 @@ static inline const char *reference_word(const reference *r, const char *key) {
   return text;
 }
 
-static inline bool reference_flag(const reference *r, const char *key) { return !strcmp(reference_word(r, key), "true"); }
+static inline bool reference_flag(const reference *r, const char *key) {
+  return !strcmp(reference_word(r, key), "true");
+}
 
 static inline double reference_number(const reference *r, const char *key) {
   char *end;
@@ -108,8 +112,8 @@ static inline double reference_number(const reference *r, const char *key) {
 /* ---- comparing --------------------------------------------------------------------------------------- */
 
 /* Elements begin..end, in row-major order. */
-static inline void compare_range(reference *r, const th_tensor *ours, const char *name, int64_t begin, int64_t end,
-                                 double tolerance) {
+static inline void compare_range(reference *r, const th_tensor *ours, const char *name, int64_t begin,
+                                 int64_t end, double tolerance) {
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
   const th_tensor *theirs = reference_find(r, name);
   cr_assert(ours->data && th_tensor_same_shape(ours, theirs), "%s: %s is %s there and %s here", r->path, name,
@@ -125,7 +129,8 @@ static inline void compare_range(reference *r, const th_tensor *ours, const char
   }
 }
 
-TH_PRINTF(3, 4) static inline void compare(reference *r, const th_tensor *ours, const char *name_format, ...) {
+TH_PRINTF(3, 4)
+static inline void compare(reference *r, const th_tensor *ours, const char *name_format, ...) {
   char name[128];
   va_list arguments;
   va_start(arguments, name_format);
@@ -135,7 +140,8 @@ TH_PRINTF(3, 4) static inline void compare(reference *r, const th_tensor *ours, 
 }
 
 /* Only the positions before each sequence's end; what stands at the others means nothing. [B,T,..] */
-static inline void compare_unpadded(reference *r, const th_tensor *ours, const char *name, const int32_t *lengths) {
+static inline void compare_unpadded(reference *r, const th_tensor *ours, const char *name,
+                                    const int32_t *lengths) {
   int64_t time = ours->shape[1], batch = ours->shape[0], row = th_tensor_count(ours) / (batch * time);
   for (int64_t b = 0; b < batch; b++)
     compare_range(r, ours, name, b * time * row, (b * time + lengths[b]) * row, r->tolerance);

@@ -14,7 +14,7 @@
 #define DATA "tests/data"
 #define SCRIPT DATA "/make_reference.py"
 
-/* ---- a layer beside its file ------------------------------------------------------------------------- */
+/* ---- a layer beside its file ---------------------------------------------------------------------- */
 
 typedef struct trial {
   reference file;
@@ -35,11 +35,16 @@ static void begin_trial(trial *t, const char *folder, const char *name, th_dtype
   reference_open(&t->file, folder, name, dtype);
 }
 
-static void end_trial(trial *t) {
-  assert_all_used(&t->file);
+static void free_trial(trial *t) {
   reference_close(&t->file);
   th_params_free(t->params);
   th_tape_free(t->tape);
+}
+
+/* Of a trial that compared everything there is in its file. */
+static void end_trial(trial *t) {
+  assert_all_used(&t->file);
+  free_trial(t);
 }
 
 /* What stands before a parameter's name in a file: our encoder and decoder are members of the model, theirs
@@ -90,7 +95,7 @@ static void run_backward(trial *t, th_var *output) {
   compare_gradients(&t->file, t->params);
 }
 
-/* ---- multi-head attention ------------------------------------------------------------------------------ */
+/* ---- multi-head attention ------------------------------------------------------------------------- */
 
 /* `tapped`: with the weights kept, from small ops; otherwise by the fused op. `separate`: in three products. */
 static void attention_agrees(const char *folder, bool cross, th_dtype dtype, bool tapped, bool separate) {
@@ -104,7 +109,8 @@ static void attention_agrees(const char *folder, bool cross, th_dtype dtype, boo
   make_parameters(&t);
 
   th_mask mask = {.causal = reference_flag(r, "causal"), .key_length = reference_ids(r, "lengths")};
-  th_var *x = input(&t, cross ? "input.query" : "input.x"), *memory = cross ? input(&t, "input.memory") : NULL;
+  th_var *x = input(&t, cross ? "input.query" : "input.x"),
+         *memory = cross ? input(&t, "input.memory") : NULL;
   th_var *output = th_nn_attention_forward(&layer, x, memory, &mask, tapped ? &t.tap : NULL);
   run_backward(&t, output);
   compare(r, &output->value, "output");
@@ -119,10 +125,14 @@ static void attention_agrees_in_every_way(const char *folder, bool cross, th_dty
   for (int way = 0; way < 4; way++) attention_agrees(folder, cross, dtype, way & 1, way & 2);
 }
 
-static void self_attention(const char *folder, th_dtype dtype) { attention_agrees_in_every_way(folder, false, dtype); }
-static void cross_attention(const char *folder, th_dtype dtype) { attention_agrees_in_every_way(folder, true, dtype); }
+static void self_attention(const char *folder, th_dtype dtype) {
+  attention_agrees_in_every_way(folder, false, dtype);
+}
+static void cross_attention(const char *folder, th_dtype dtype) {
+  attention_agrees_in_every_way(folder, true, dtype);
+}
 
-/* ---- encoder and decoder layers -------------------------------------------------------------------------- */
+/* ---- encoder and decoder layers ------------------------------------------------------------------- */
 
 static th_activation activation_of(const reference *r) {
   const char *word = reference_word(r, "activation");
@@ -186,7 +196,7 @@ WITH_AND_WITHOUT_A_TAP(encoder_layer_pre, encoder_layer_agrees)
 WITH_AND_WITHOUT_A_TAP(decoder_layer_post, decoder_layer_agrees)
 WITH_AND_WITHOUT_A_TAP(decoder_layer_pre, decoder_layer_agrees)
 
-/* ---- the Transformer ------------------------------------------------------------------------------------- */
+/* ---- the Transformer ------------------------------------------------------------------------------ */
 
 typedef struct translation {
   th_transformer *model;
@@ -255,7 +265,7 @@ static void transformer_agrees(const char *folder, const char *name, th_dtype dt
 
 WITH_AND_WITHOUT_A_TAP(transformer, transformer_agrees)
 
-/* ---- training ---------------------------------------------------------------------------------------------- */
+/* ---- training ------------------------------------------------------------------------------------- */
 
 /* A key bias adds the same to all scores of a query, which softmax takes away again: the true gradient of
  * elements E..2E of an in_proj_bias is 0, and the computed one is rounding. Adam divides it by its own size,
@@ -340,7 +350,7 @@ static void ten_steps(const char *folder, th_dtype dtype) {
   end_trial(&t);
 }
 
-/* ---- single ops ---------------------------------------------------------------------------------------------- */
+/* ---- single ops ----------------------------------------------------------------------------------- */
 
 #define OP_INPUTS 3
 
@@ -354,15 +364,17 @@ static th_var *softmax(reference *r, th_var *const *in) { return (void)r, th_sof
 static th_var *log_softmax(reference *r, th_var *const *in) { return (void)r, th_log_softmax(in[0], NULL); }
 static th_var *gelu_tanh(reference *r, th_var *const *in) { return (void)r, th_gelu_tanh(in[0]); }
 static th_var *gelu_erf(reference *r, th_var *const *in) { return (void)r, th_gelu_erf(in[0]); }
-static th_var *max_of_last_axis(reference *r, th_var *const *in) { return (void)r, th_max(in[0], TH_AXIS(1), false); }
+static th_var *max_of_last_axis(reference *r, th_var *const *in) {
+  return (void)r, th_max(in[0], TH_AXIS(1), false);
+}
 
 static th_var *layer_norm(reference *r, th_var *const *in) {
   return th_layer_norm(in[0], in[1], in[2], reference_number(r, "layer_norm_epsilon"));
 }
 
 static th_var *cross_entropy(reference *r, th_var *const *in) {
-  th_tensor targets =
-      reference_targets(r, "cross_entropy.input.targets", reference_number(r, "cross_entropy_ignored_target"));
+  th_tensor targets = reference_targets(r, "cross_entropy.input.targets",
+                                        reference_number(r, "cross_entropy_ignored_target"));
   return th_cross_entropy(in[0], &targets, reference_number(r, "cross_entropy_label_smoothing"));
 }
 
@@ -397,7 +409,31 @@ static void single_ops(const char *folder, th_dtype dtype) {
   end_trial(&t);
 }
 
-/* ---- the tests ----------------------------------------------------------------------------------------------- */
+/* Where float has four digits after the point. With a single target the loss is -log softmax, and its
+ * gradient softmax minus one-hot: what the file has under log_softmax, in the row [1,2]. */
+static void large_logits(const char *folder, th_dtype dtype) {
+  trial t;
+  begin_trial(&t, folder, "ops", dtype);
+  const th_tensor *log_softmax_there = reference_find(&t.file, "log_softmax.output");
+  th_tensor x = reference_take(&t.file, "log_softmax.input.x");
+  int64_t n = x.shape[2], first = th_tensor_count(&x) - n;
+  for (int32_t target = 0; target < n; target++) {
+    th_tensor id = th_tensor_of(&target, TH_I32, 2, (int64_t[]){1, 1});
+    th_var *row = th_slice(th_slice(th_leaf(t.tape, &x, NULL), 0, 1, 2), 1, 2, 3);
+    th_var *loss = th_cross_entropy(row, &id, 0);
+    th_backward(loss, NULL);
+    assert_no_error(t.tape);
+    double wanted = -th_tensor_get(log_softmax_there, first + target);
+    cr_assert_float_eq(th_tensor_get(&loss->value, 0), wanted, t.file.tolerance);
+    for (int64_t i = 0; i < n; i++) {
+      double gradient = exp(th_tensor_get(log_softmax_there, first + i)) - (i == target);
+      cr_assert_float_eq(th_tensor_get(&row->grad, i), gradient, t.file.tolerance);
+    }
+  }
+  free_trial(&t);
+}
+
+/* ---- the tests ------------------------------------------------------------------------------------ */
 
 static void in_double_and_float(void (*agrees)(const char *folder, th_dtype dtype), const char *folder) {
   agrees(folder, TH_F64);
@@ -405,16 +441,27 @@ static void in_double_and_float(void (*agrees)(const char *folder, th_dtype dtyp
 }
 
 Test(reference, multi_head_self_attention_agrees_with_pytorch) { in_double_and_float(self_attention, DATA); }
-Test(reference, multi_head_cross_attention_agrees_with_pytorch) { in_double_and_float(cross_attention, DATA); }
-Test(reference, post_norm_encoder_layer_agrees_with_pytorch) { in_double_and_float(encoder_layer_post, DATA); }
+Test(reference, multi_head_cross_attention_agrees_with_pytorch) {
+  in_double_and_float(cross_attention, DATA);
+}
+Test(reference, post_norm_encoder_layer_agrees_with_pytorch) {
+  in_double_and_float(encoder_layer_post, DATA);
+}
 Test(reference, pre_norm_encoder_layer_agrees_with_pytorch) { in_double_and_float(encoder_layer_pre, DATA); }
-Test(reference, post_norm_decoder_layer_agrees_with_pytorch) { in_double_and_float(decoder_layer_post, DATA); }
+Test(reference, post_norm_decoder_layer_agrees_with_pytorch) {
+  in_double_and_float(decoder_layer_post, DATA);
+}
 Test(reference, pre_norm_decoder_layer_agrees_with_pytorch) { in_double_and_float(decoder_layer_pre, DATA); }
 Test(reference, transformer_agrees_with_pytorch) { in_double_and_float(transformer, DATA); }
-Test(reference, ten_steps_of_adam_and_of_clipped_adamw_agree_with_pytorch) { in_double_and_float(ten_steps, DATA); }
+Test(reference, ten_steps_of_adam_and_of_clipped_adamw_agree_with_pytorch) {
+  in_double_and_float(ten_steps, DATA);
+}
 Test(reference, single_ops_agree_with_pytorch) { in_double_and_float(single_ops, DATA); }
+Test(reference, cross_entropy_of_logits_near_1000_agrees_with_pytorch) {
+  in_double_and_float(large_logits, DATA);
+}
 
-/* ---- the same with the PyTorch of this machine ----------------------------------------------------------------- */
+/* ---- the same with the PyTorch of this machine ---------------------------------------------------- */
 
 #define PYTHON "/usr/bin/python3"
 
@@ -449,11 +496,13 @@ Test(reference, pytorch_installed_here_agrees, .fini = remove_fresh) {
     cr_skip_test("python3-torch is not installed");
   strcpy(fresh, "/tmp/tapehead-reference-XXXXXX");
   cr_assert_not_null(mkdtemp(fresh));
-  const char *const make[] = {PYTHON, SCRIPT, "--out", fresh, "--seed", "2017", NULL};
+  /* Not any seed: with 2017 a gradient of 4e-9, near Adam's epsilon, comes up in training, and PyTorch's own
+   * ten steps in float end 8e-5 away from those in double. With this one they end 4e-7 apart. */
+  const char *const make[] = {PYTHON, SCRIPT, "--out", fresh, "--seed", "3000", NULL};
   cr_assert_eq(run(make, false), 0, PYTHON " " SCRIPT " failed (the tests run from the repository's root)");
 
   void (*const all[])(const char *folder, th_dtype dtype) = {
-      self_attention,     cross_attention,   encoder_layer_post, encoder_layer_pre, decoder_layer_post,
-      decoder_layer_pre,  transformer,       ten_steps,          single_ops};
+      self_attention,    cross_attention, encoder_layer_post, encoder_layer_pre, decoder_layer_post,
+      decoder_layer_pre, transformer,     ten_steps,          single_ops};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) in_double_and_float(all[i], fresh);
 }

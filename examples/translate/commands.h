@@ -10,7 +10,7 @@ th_status decode_command(int argc, const char **argv, th_error *error);
 th_status eval_command(int argc, const char **argv, th_error *error);
 th_status gradcheck_command(int argc, const char **argv, th_error *error);
 
-#define STOPPED_BY_SIGNAL 130 /* the shell's word for a program that Ctrl-C ended */
+#define STOPPED_BY_SIGNAL 128 /* and the signal's number: the shell's word for a program that one ended; 130 after Ctrl-C */
 
 /* The one argument DIR of a command without flags, or --help. */
 th_status directory_argument(int argc, const char **argv, const char *usage, const char **directory, th_error *error);

@@ -3,10 +3,11 @@
 #include <stdlib.h>
 
 th_status data_train_batch(data *d, int64_t step, batch *b, th_error *error) {
+  int64_t count = d->settings->batch;
   th_status status = TH_OK;
-  if (d->train) pairs_pick(d, step);
+  if (d->train) count = pairs_pick(d, step);
   else status = toy_pick(d, step, error);
-  if (!status) batch_fill(b, d->picked, d->settings->batch);
+  if (!status) batch_fill(b, d->picked, count);
   return status;
 }
 
@@ -26,6 +27,7 @@ void data_free(data *d) {
     free(d->held_out);
   if (d->target != d->source) th_vocabulary_free(d->target);
   th_vocabulary_free(d->source);
+  free(d->text);
   free(d->ids);
   free(d->picked);
   free(d->order);

@@ -13,12 +13,14 @@ typedef struct example {
 typedef struct data {
   const settings *settings;
   th_vocabulary *source, *target; /* the same one in a toy task */
+  char *text;                     /* of pairs: the file as it was read, for the run's own copy */
+  size_t text_size;
   int32_t *ids;                   /* of toys: the held-out ones, then one batch */
   example *train, *held_out;      /* toys to train on are made as they are wanted: train is NULL */
   int64_t train_count, held_out_count;
   example *picked;                /* the batch being made */
   int64_t longest;                /* tokens on either side */
-  int32_t *order;                 /* the epoch's order of train */
+  int32_t *order;                 /* the epoch's order of train, and of its batches */
   int64_t epoch;
 } data;
 
@@ -45,9 +47,9 @@ th_status batch_new(batch *b, int64_t capacity, int64_t longest, th_error *error
 void batch_free(batch *b);
 void batch_fill(batch *b, const example *examples, int64_t count);
 
-/* The examples of update number `step` into d->picked. */
+/* The examples of update number `step` into d->picked; pairs_pick says how many. */
 th_status toy_pick(data *d, int64_t step, th_error *error);
-void pairs_pick(data *d, int64_t step);
+int64_t pairs_pick(data *d, int64_t step);
 
 /* Update number `step`'s batch (from 1): a function of the seed and the step alone. */
 th_status data_train_batch(data *d, int64_t step, batch *b, th_error *error);

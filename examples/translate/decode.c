@@ -37,7 +37,7 @@ static th_status decode_line(run *r, const char *line, size_t length, int64_t nu
     puts(text);
     free(text);
   }
-  fflush(stdout);
+  if (!status && fflush(stdout)) status = th_error_set(error, TH_EIO, "standard output: cannot write: %s", strerror(errno));
   free(ids);
   return status;
 }
@@ -56,7 +56,6 @@ th_status decode_command(int argc, const char **argv, th_error *error) {
     status = decode_line(&r, line, (size_t)length, number, error);
   }
   if (!status && ferror(stdin)) status = th_error_set(error, TH_EIO, "standard input: cannot read: %s", strerror(errno));
-  if (!status && ferror(stdout)) status = th_error_set(error, TH_EIO, "standard output: cannot write");
   free(line);
   run_free(&r);
   return status;

@@ -1,5 +1,6 @@
 #include "commands.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +14,8 @@ static const char usage[] =
     "  translate eval DIR [--pairs FILE] [--json]  how well it does on what it has not seen\n"
     "  translate gradcheck [DIR]                   its gradients against finite differences\n"
     "\n"
-    "Each command explains itself with --help. Exit status: 0 well, 1 failure, 2 wrong usage.\n";
+    "Each command explains itself with --help. Exit status: 0 well, 1 failure, 2 wrong usage,\n"
+    "130 stopped by Ctrl-C with all saved.\n";
 
 static const struct {
   const char *name;
@@ -32,19 +34,35 @@ th_status directory_argument(int argc, const char **argv, const char *wanted, co
   return TH_OK;
 }
 
+/* One line, whatever a file or an argument is called. Returns the exit status. */
+static int complain(const char *command, char *text, int status) {
+  for (char *c = text; *c; c++)
+    if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
+  fprintf(stderr, "translate%s%s: %s\n", command ? " " : "", command ? command : "", text);
+  return status;
+}
+
+/* What was printed must have arrived. */
+static th_status finish_output(th_error *error) {
+  errno = 0;
+  if (!fflush(stdout) && !ferror(stdout)) return TH_OK;
+  return th_error_set(error, TH_EIO, "standard output: cannot write%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+}
+
 int main(int argc, char **argv) {
-  if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
-    fputs(usage, argc < 2 ? stderr : stdout);
-    return argc < 2 ? 2 : 0;
+  th_error error = {0};
+  if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))) {
+    fputs(usage, stdout);
+    return finish_output(&error) ? complain(NULL, error.text, 1) : 0;
   }
-  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+  for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(argv[1], commands[i].name) != 0) continue;
-    th_error error = {0};
     th_status status = commands[i].run(argc - 1, (const char **)argv + 1, &error);
-    if (!status) return 0;
-    fprintf(stderr, "translate %s: %s\n", argv[1], error.text);
-    return status == TH_EINVAL ? 2 : 1;
+    if (!status) status = finish_output(&error);
+    return status ? complain(argv[1], error.text, status == TH_EINVAL ? 2 : 1) : 0;
   }
-  fprintf(stderr, "translate: unknown command %s: want train, decode, eval or gradcheck\n", argv[1]);
-  return 2;
+  static const char wanted[] = "want train, decode, eval or gradcheck; see translate --help";
+  if (argc < 2) th_error_set(&error, TH_EINVAL, "no command: %s", wanted);
+  else th_error_set(&error, TH_EINVAL, "unknown command %s: %s", argv[1], wanted);
+  return complain(NULL, error.text, 2);
 }

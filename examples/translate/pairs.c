@@ -17,17 +17,12 @@ typedef struct line {
 typedef struct file {
   const char *path;
   char *bytes;
+  size_t size;
   line *lines;
   int64_t count;
 } file;
 
 /* ---- reading ---------------------------------------------------------------------------------------- */
-
-static bool is_held_out(const line *l, double part) {
-  uint64_t hash = l->source_bytes;
-  for (size_t i = 0; i < l->source_bytes; i++) hash = th_random_u64((th_random){HASH_SEED, hash}, (unsigned char)l->source[i]);
-  return th_random_uniform((th_random){HASH_SEED, hash}, 0) < part;
-}
 
 static th_status split_line(const file *f, line *l, int64_t number, const char *begin, const char *end, th_error *error) {
   if (end > begin && end[-1] == '\r') end--;
@@ -46,24 +41,55 @@ static th_status split_line(const file *f, line *l, int64_t number, const char *
   return TH_OK;
 }
 
-static th_status read_lines(file *f, double held_out_part, th_error *error) {
-  size_t size, lines = 0;
-  th_status status = th_file_read(f->path, &f->bytes, &size, error);
+static th_status read_lines(file *f, th_error *error) {
+  size_t lines = 0;
+  th_status status = th_file_read(f->path, &f->bytes, &f->size, error);
   if (status) return status;
-  const char *at = f->bytes, *end = f->bytes + size;
-  if (size >= 3 && !memcmp(at, "\xef\xbb\xbf", 3)) at += 3; /* a byte-order mark says nothing here */
+  const char *at = f->bytes, *end = f->bytes + f->size;
+  if (f->size >= 3 && !memcmp(at, "\xef\xbb\xbf", 3)) at += 3; /* a byte-order mark says nothing here */
   if (at == end) return th_error_set(error, TH_EFORMAT, "%s: empty: want lines of source<TAB>target", f->path);
   for (const char *c = at; c < end; c++) lines += *c == '\n';
   f->lines = calloc(lines + 1, sizeof *f->lines);
   if (!f->lines) return th_error_set(error, TH_ENOMEM, "%s: no memory for %zu lines", f->path, lines);
   while (at < end && !status) {
     const char *stop = memchr(at, '\n', (size_t)(end - at));
-    line *l = &f->lines[f->count];
-    status = split_line(f, l, f->count + 1, at, stop ? stop : end, error);
-    if (!status) l->held_out = is_held_out(l, held_out_part);
+    status = split_line(f, &f->lines[f->count], f->count + 1, at, stop ? stop : end, error);
     f->count++;
     at = stop ? stop + 1 : end;
   }
+  return status;
+}
+
+/* ---- training or held out --------------------------------------------------------------------------- */
+
+static bool is_held_out(const char *source, double part) {
+  size_t bytes = strlen(source);
+  uint64_t hash = bytes;
+  for (size_t i = 0; i < bytes; i++) hash = th_random_u64((th_random){HASH_SEED, hash}, (unsigned char)source[i]);
+  return th_random_uniform((th_random){HASH_SEED, hash}, 0) < part;
+}
+
+/* Two spellings of the same tokens (normal forms, white space between words) must fall on one side, so what
+ * is hashed is the text that the tokens give back. */
+static th_status split_source(line *l, const th_vocabulary *sources, double part, th_error *error) {
+  int32_t *ids;
+  size_t count;
+  char *text = NULL;
+  th_status status = th_vocabulary_encode(sources, l->source, l->source_bytes, &ids, &count, error);
+  if (!status) status = th_vocabulary_decode(sources, ids, count, &text, error);
+  if (!status) l->held_out = is_held_out(text, part);
+  free(ids);
+  free(text);
+  return status;
+}
+
+static th_status split_lines(file *f, th_unit unit, double part, th_error *error) {
+  th_vocabulary *sources;
+  th_status status = th_vocabulary_new(&sources, unit, error);
+  for (int64_t i = 0; i < f->count && !status; i++) status = th_vocabulary_add(sources, f->lines[i].source, f->lines[i].source_bytes, error);
+  if (!status) status = th_vocabulary_finish(sources, 1, error);
+  for (int64_t i = 0; i < f->count && !status; i++) status = split_source(&f->lines[i], sources, part, error);
+  th_vocabulary_free(sources);
   return status;
 }
 
@@ -120,7 +146,8 @@ th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *sour
   file f = {.path = path};
   th_unit unit = !strcmp(s->unit, "word") ? TH_UNIT_WORD : TH_UNIT_CHARACTER;
   *d = (data){.settings = s, .source = source, .target = target, .epoch = -1};
-  th_status status = read_lines(&f, s->held_out_part, error);
+  th_status status = read_lines(&f, error);
+  if (!status) status = split_lines(&f, unit, s->held_out_part, error);
   if (!status && !source) status = collect(&f, unit, false, &d->source, error);
   if (!status && !target) status = collect(&f, unit, true, &d->target, error);
   if (!status) status = encode_all(d, &f, s->max_length, s->held_out, error);
@@ -128,12 +155,13 @@ th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *sour
     status = th_error_set(error, TH_EFORMAT, "%s: %lld pairs are too few: %lld to train on, %lld held out", path, (long long)f.count,
                           (long long)d->train_count, (long long)d->held_out_count);
   if (!status) {
-    d->order = calloc((size_t)d->train_count, sizeof *d->order);
+    d->order = calloc(2 * (size_t)d->train_count, sizeof *d->order);
     d->picked = calloc((size_t)s->batch, sizeof *d->picked);
     if (!d->order || !d->picked) status = th_error_set(error, TH_ENOMEM, "%s: no memory for the order of the pairs", path);
   }
   if (!status && !s->max_length) s->max_length = d->longest;
-  free(f.bytes);
+  d->text = f.bytes;
+  d->text_size = f.size;
   free(f.lines);
   if (status) data_free(d);
   return status;
@@ -142,7 +170,8 @@ th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *sour
 th_status data_replace(data *d, const char *path, int64_t max_length, th_error *error) {
   file f = {.path = path};
   data all = {.source = d->source, .target = d->target};
-  th_status status = read_lines(&f, 1, error); /* all of it is held out */
+  th_status status = read_lines(&f, error);
+  for (int64_t i = 0; i < f.count; i++) f.lines[i].held_out = true;
   if (!status) status = encode_all(&all, &f, max_length, f.count, error);
   free(f.bytes);
   free(f.lines);
@@ -163,24 +192,44 @@ th_status data_replace(data *d, const char *path, int64_t max_length, th_error *
   return TH_OK;
 }
 
-/* A new order each epoch, from the seed and the epoch's number (Fisher & Yates). */
-static void shuffle(data *d, int64_t epoch) {
-  th_random random = {(uint64_t)d->settings->seed, ORDER_STREAM + (uint64_t)epoch};
-  for (int64_t i = 0; i < d->train_count; i++) d->order[i] = (int32_t)i;
-  for (int64_t i = d->train_count - 1; i > 0; i--) {
-    int64_t j = th_random_below(random, (uint64_t)i, i + 1);
-    int32_t kept = d->order[i];
-    d->order[i] = d->order[j];
-    d->order[j] = kept;
+/* ---- batches ---------------------------------------------------------------------------------------------- */
+
+#define POOL_BATCHES 32 /* so many batches' worth of pairs are sorted by length together, to save padding */
+
+static void shuffle(int32_t *items, int64_t count, th_random random, uint64_t position) { /* Fisher & Yates */
+  for (int64_t i = count - 1; i > 0; i--) {
+    int64_t j = th_random_below(random, position++, i + 1);
+    int32_t kept = items[i];
+    items[i] = items[j];
+    items[j] = kept;
   }
+}
+
+static int by_length(const void *a, const void *b, void *examples) {
+  int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
+  const example *x = (const example *)examples + i, *y = (const example *)examples + j;
+  int64_t longer = x->source_length + x->target_length - y->source_length - y->target_length;
+  return longer ? (longer > 0) - (longer < 0) : (i > j) - (i < j);
+}
+
+/* The epoch's pairs in d->order and, behind them, the order of its batches: from the seed and the epoch alone. */
+static void begin_epoch(data *d, int64_t epoch, int64_t batches) {
+  th_random random = {(uint64_t)d->settings->seed, ORDER_STREAM + (uint64_t)epoch};
+  int64_t n = d->train_count, pool = POOL_BATCHES * d->settings->batch;
+  int32_t *batch_order = d->order + n;
+  for (int64_t i = 0; i < n; i++) d->order[i] = (int32_t)i;
+  for (int64_t i = 0; i < batches; i++) batch_order[i] = (int32_t)i;
+  shuffle(d->order, n, random, 0);
+  for (int64_t i = 0; i < n; i += pool) qsort_r(d->order + i, (size_t)(n - i < pool ? n - i : pool), sizeof *d->order, by_length, d->train);
+  shuffle(batch_order, batches, random, (uint64_t)n);
   d->epoch = epoch;
 }
 
-void pairs_pick(data *d, int64_t step) {
-  int64_t size = d->settings->batch;
-  for (int64_t i = 0; i < size; i++) {
-    int64_t position = (step - 1) * size + i, epoch = position / d->train_count;
-    if (epoch != d->epoch) shuffle(d, epoch);
-    d->picked[i] = d->train[d->order[position % d->train_count]];
-  }
+int64_t pairs_pick(data *d, int64_t step) {
+  int64_t n = d->train_count, size = d->settings->batch < n ? d->settings->batch : n;
+  int64_t batches = n / size, epoch = (step - 1) / batches; /* what is left over has its turn in another epoch */
+  if (epoch != d->epoch) begin_epoch(d, epoch, batches);
+  const int32_t *first = d->order + d->order[n + (step - 1) % batches] * size;
+  for (int64_t i = 0; i < size; i++) d->picked[i] = d->train[first[i]];
+  return size;
 }

@@ -60,16 +60,6 @@ th_status run_new(run *r, const settings *s, const char *directory, th_error *er
   return status;
 }
 
-static th_status copy_file(const char *from, const char *to, th_error *error) {
-  char *bytes;
-  size_t size;
-  th_status status = th_file_read(from, &bytes, &size, error);
-  if (status) return status;
-  status = th_file_write(to, bytes, size, error);
-  free(bytes);
-  return status;
-}
-
 /* ---- checkpoints ----------------------------------------------------------------------------------------------- */
 
 #define KINDS 3
@@ -126,7 +116,7 @@ static th_status write_start(run *r, th_error *error) {
   char path[PATH_TEXT];
   th_status status = th_vocabulary_save(r->data.source, run_path(r, path, "vocab.source.json"), error);
   if (!status) status = th_vocabulary_save(r->data.target, run_path(r, path, "vocab.target.json"), error);
-  if (!status && is_pairs(&r->settings)) status = copy_file(r->settings.pairs, run_path(r, path, "pairs.tsv"), error);
+  if (!status && is_pairs(&r->settings)) status = th_file_write(run_path(r, path, "pairs.tsv"), r->data.text, r->data.text_size, error);
   if (!status) status = settings_save(&r->settings, run_path(r, path, "config.json"), error);
   return status ? status : run_save(r, error);
 }
@@ -217,8 +207,12 @@ th_status run_open(run *r, const char *directory, const settings *s, const given
   if (!status) status = load_vocabularies(r, &source, &target, error);
   if (status) return status;
   int32_t source_count = th_vocabulary_count(source), target_count = th_vocabulary_count(target);
-  status = open_data(r, source, target, parts, error);
-  if (!status) status = make_model(r, source_count, target_count, error);
+  th_error inner = {0};
+  status = open_data(r, source, target, parts, &inner);
+  if (!status) status = make_model(r, source_count, target_count, &inner);
+  if (status == TH_EINVAL) /* nobody typed it: it stands in the file */
+    status = th_error_set(error, TH_EFORMAT, "%s: %s", run_path(r, path, "config.json"), inner.text);
+  else if (status && error) *error = inner;
   if (!status && parts == RUN_TRAIN) status = make_optimizer(r, error);
   if (!status && parts == RUN_TRAIN) status = load_state(r, run_path(r, path, "optimizer.safetensors"), error);
   else if (!status) status = th_params_load(r->model->params, run_path(r, path, "model.safetensors"), error);

@@ -137,7 +137,8 @@ static th_status take_option(poptContext context, int option, settings *s, given
   th_status status = TH_OK;
   if (!text) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
   if (option == OPTION_OUT) {
-    if (!*text || strlen(text) >= PATH_TEXT / 2) status = th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
+    const size_t most = PATH_TEXT / 2 - 32; /* room for .new-NUMBER */
+    if (!*text || strlen(text) >= most) status = th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
     else strcpy(out, text);
   } else {
     status = set_from_text(s, &table[option - OPTION_ROW], text, error);

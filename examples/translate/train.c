@@ -4,7 +4,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #define GLANCE 256 /* held-out sequences in a progress report; the summary takes all */
 
@@ -101,7 +101,9 @@ static void introduce(const run *r, bool resumed) {
     printf("%lld pairs to train on, %lld held out, vocabularies of %d and %d tokens, at most %lld tokens a side\n",
            (long long)d->train_count, (long long)d->held_out_count, th_vocabulary_count(d->source),
            th_vocabulary_count(d->target), (long long)d->longest);
-  if (resumed) printf("going on in %s from step %lld of %lld\n", r->directory, (long long)r->step, (long long)r->settings.steps);
+  if (resumed && r->step < r->settings.steps)
+    printf("going on in %s from step %lld of %lld\n", r->directory, (long long)r->step, (long long)r->settings.steps);
+  else if (resumed) printf("the run in %s is complete: all %lld steps are made; a higher --steps goes on\n", r->directory, (long long)r->step);
   fflush(stdout);
 }
 
@@ -133,10 +135,23 @@ static th_status train_run(run *r, bool resumed, th_error *error) {
   status = train(r, metrics, error);
   th_metrics_close(metrics);
   if (status) return status;
-  if (!stop_signal) return summarise(r, seconds_now() - started, first_step, error);
+  if (r->step == r->settings.steps) return summarise(r, seconds_now() - started, first_step, error);
   printf("Stopped at step %lld of %lld, all saved. To go on: translate train --out %s\n", (long long)r->step,
          (long long)r->settings.steps, r->directory);
   return TH_OK;
+}
+
+/* The run in `out`, with the settings that may change taken over for good: what goes on with it later finds them. */
+static th_status go_on(run *r, const char *out, const settings *asked, const given *flags, th_error *error) {
+  char path[PATH_TEXT];
+  th_status status = run_open(r, out, asked, flags, RUN_TRAIN, error);
+  if (status) return status;
+  if (r->step > r->settings.steps)
+    status = th_error_set(error, TH_EINVAL, "--steps %lld: the run in %s has made %lld already", (long long)r->settings.steps, out,
+                          (long long)r->step);
+  if (!status) status = settings_save(&r->settings, run_path(r, path, "config.json"), error);
+  if (status) run_free(r);
+  return status;
 }
 
 th_status train_command(int argc, const char **argv, th_error *error) {
@@ -147,17 +162,19 @@ th_status train_command(int argc, const char **argv, th_error *error) {
   th_status status = settings_parse(argc, argv, &asked, &flags, out, error);
   if (status) return status;
   bool resumed = run_exists(out);
-  if (resumed) status = run_open(&r, out, &asked, &flags, true, error);
+  if (resumed) status = go_on(&r, out, &asked, &flags, error);
   else {
     settings_defaults(&asked, &flags);
     status = run_new(&r, &asked, out, error);
   }
   if (status) return status;
-  struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESETHAND}; /* a second Ctrl-C ends it at once */
+  struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESETHAND | SA_RESTART}; /* a second Ctrl-C ends it at once */
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
   if (!resumed) status = run_begin(&r, error);
   if (!status) status = train_run(&r, resumed, error);
+  bool stopped = !status && r.step < r.settings.steps;
   run_free(&r);
+  if (stopped) exit(STOPPED_BY_SIGNAL + stop_signal);
   return status;
 }

@@ -45,6 +45,10 @@ struct th_var {
 th_tape *th_tape_new(th_pool *pool);
 void th_tape_free(th_tape *tape);   /* NULL is fine */
 void th_tape_reset(th_tape *tape);  /* gives back every var and forgets the error; keeps the settings */
+/* For a loop that computes from what stands before it, such as decoding token by token: rewinding gives
+ * back every var made since the mark. One mark at a time; a reset removes it. */
+void th_tape_mark(th_tape *tape);
+void th_tape_rewind(th_tape *tape);
 
 const th_error *th_tape_error(const th_tape *tape); /* the first failure since the last reset, or NULL */
 th_pool *th_tape_pool(const th_tape *tape);
@@ -53,6 +57,7 @@ size_t th_tape_bytes(const th_tape *tape);          /* memory used since the las
 void th_tape_record(th_tape *tape, bool on);   /* off: compute only, nothing needs a gradient. Starts on */
 bool th_tape_recording(const th_tape *tape);
 void th_tape_train(th_tape *tape, bool on);    /* off: dropout passes everything. Starts off */
+bool th_tape_training(const th_tape *tape);
 void th_tape_anomaly(th_tape *tape, bool on);  /* on: the first NaN or infinity is an error that names its op */
 /* What dropout draws from: the same seed, step and order of ops give the same masks. */
 void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step);

@@ -137,6 +137,20 @@ typedef struct th_tap {
 th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var *memory, const th_mask *mask,
                                 const th_tap *tap);
 
+/* Keys and values that are computed once and attended to again: the memory's, or those of the tokens
+ * decoded so far. key [B,H,S,D], value [B,H,S,V]; of S the first `length` are filled. */
+typedef struct th_nn_cache {
+  th_tensor key, value;
+  int64_t length;
+} th_nn_cache;
+/* Room for S keys in the tape's memory. Without memory the tape has the error, and data is NULL. */
+th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t batch, int64_t room);
+/* Appends the keys and values of memory [B,n,E]. */
+void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory);
+/* x [B,T,E] attends to what is remembered. */
+th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x, const th_mask *mask,
+                               const th_tap *tap);
+
 /* ---- feed-forward, encoder and decoder layers ------------------------------------------------------ */
 
 typedef enum { TH_ACT_RELU, TH_ACT_GELU, TH_ACT_GELU_TANH } th_activation;
@@ -178,6 +192,11 @@ typedef struct th_nn_decoder_layer {
 th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *config, int layer);
 th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *layer, th_var *x, th_var *memory, const th_mask *self_mask,
                                     const th_mask *memory_mask, const th_tap *tap);
+
+/* The decoder layer on the newest token alone: x [B,1,E]. `self` remembers the tokens before it, and now it;
+ * `cross` the memory. */
+th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *layer, th_var *x, th_nn_cache *self, const th_nn_cache *cross,
+                                 const th_mask *memory_mask, const th_tap *tap);
 
 /* ---- the Transformer ---------------------------------------------------------------------------------- */
 
@@ -223,9 +242,21 @@ th_var *th_transformer_encode(const th_transformer *model, th_tape *tape, const 
 th_var *th_transformer_decode(const th_transformer *model, th_var *memory, const int32_t *source_length,
                               const th_tensor *target, const th_tap *tap);
 
+/* Decoding token by token, each at the cost of one: the caches of every decoder layer, in the tape's memory. */
+typedef struct th_decoding {
+  const th_transformer *model;
+  const int32_t *source_length; /* the caller's */
+  th_nn_cache *self, *cross;    /* [decoder_layers] */
+  int64_t length;               /* tokens read so far */
+} th_decoding;
+/* Ready to read up to `limit` tokens for memory [B,S,E]. The tape should not record. */
+th_decoding th_decoding_begin(const th_transformer *model, th_var *memory, const int32_t *source_length, int64_t limit);
+/* Reads one token for each sequence, TH_I32 [B,1]: logits [B,1,target_vocabulary] of the next. */
+th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *tokens, const th_tap *tap);
+
 /* Greedy decoding: from `begin`, the most likely token each time, until every sequence has `end` or
  * `limit` tokens stand. out TH_I32 [B,limit] is filled, with `end` from the first `end` on. Resets the
- * tape, and leaves it recording or not as it was. */
+ * tape, and leaves it recording and training or not as it was. */
 th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, const th_tensor *source,
                                 const int32_t *source_length, int32_t begin, int32_t end, const th_tensor *out,
                                 th_error *error);

@@ -110,6 +110,9 @@ th_arena *th_arena_new(void); /* NULL: no memory */
 void th_arena_free(th_arena *arena);
 void th_arena_reset(th_arena *arena);
 void *th_arena_alloc(th_arena *arena, size_t bytes); /* 64-byte aligned, not cleared; NULL: no memory */
+/* Rewinding gives back what was handed out since the mark, of which there is one; a reset removes it. */
+void th_arena_mark(th_arena *arena);
+void th_arena_rewind(th_arena *arena);
 size_t th_arena_used(const th_arena *arena);         /* bytes handed out since the last reset */
 
 /* ---- threads --------------------------------------------------------------------------------- */

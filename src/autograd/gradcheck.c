@@ -79,12 +79,17 @@ static void describe(check *c) {
              input_name(c, r->input, name), (long long)r->input_index, r->numerical, r->analytical);
 }
 
+/* How far apart; NaN agrees with nothing, nor do two infinities. */
+static double distance(double a, double b) {
+  double difference = fabs(a - b);
+  return difference == difference ? difference : INFINITY;
+}
+
 /* Compares one derivative, and keeps it where it is the worst so far. */
 static void compare(check *c, int input, int64_t input_index, int output, int64_t output_index, double numerical,
                     double analytical) {
-  double size = fmax(fabs(numerical), fabs(analytical)), difference = fabs(numerical - analytical);
-  double excess = difference / (c->options.atol + c->options.rtol * size);
-  if (!(difference == difference)) excess = INFINITY; /* NaN agrees with nothing */
+  double size = fmax(fabs(numerical), fabs(analytical)), difference = distance(numerical, analytical);
+  double excess = isinf(difference) ? INFINITY : difference / (c->options.atol + c->options.rtol * size);
   c->report->compared++;
   if (excess <= c->worst_excess) return;
   c->worst_excess = excess;
@@ -135,8 +140,8 @@ static th_status analytical_rows(check *c, th_var *out, int output, double *cons
 }
 
 static void note_relative(check *c, double difference, double size) {
-  double relative = size > 0 ? difference / size : difference;
-  if (!(relative <= c->report->relative_error)) c->report->relative_error = relative;
+  double relative = size > 0 && isfinite(difference) ? difference / size : difference;
+  c->report->relative_error = fmax(c->report->relative_error, relative);
 }
 
 /* jacobian[output] is this input's part of the analytical one. */
@@ -152,7 +157,7 @@ static th_status compare_input(check *c, int input, double *const jacobian[]) {
         double numerical = ((const double *)c->value[o].data)[j], analytical = jacobian[o][j * columns + k];
         compare(c, input, k, o, j, numerical, analytical);
         size[o] = fmax(size[o], fmax(fabs(numerical), fabs(analytical)));
-        worst[o] = fmax(worst[o], fabs(numerical - analytical));
+        worst[o] = fmax(worst[o], distance(numerical, analytical));
       }
     }
   }
@@ -223,7 +228,7 @@ static th_status check_fast_input(check *c, int input) {
     double analytical = dot(&c->grad[input], &u);
     compare(c, input, -1, o, -1, numerical[o], analytical);
     double size = sqrt(dot(&c->grad[input], &c->grad[input]) * dot(&u, &u));
-    note_relative(c, fabs(numerical[o] - analytical), fmax(size, fabs(numerical[o])));
+    note_relative(c, distance(numerical[o], analytical), fmax(size, fabs(numerical[o])));
   }
   th_tensor_free(&u);
   return status;
@@ -318,6 +323,7 @@ static th_status check_all(check *c) {
 th_status th_gradcheck(th_function *function, void *context, int inputs, th_tensor *const *input,
                        const th_gradcheck_options *options, th_gradcheck_report *report, th_error *error) {
   check c = {.function = function, .context = context, .inputs = inputs, .input = input, .report = report, .error = error};
+  if (inputs < 1) return th_error_set(error, TH_EINVAL, "gradcheck: %d inputs; 1 or more can be checked", inputs);
   if (options) c.options = *options;
   if (c.options.eps == 0) c.options.eps = DEFAULT_EPS;
   if (c.options.atol == 0) c.options.atol = DEFAULT_ATOL;

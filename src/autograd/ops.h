@@ -6,7 +6,6 @@
 #include "../tensor/kernels.h"
 #include "tapehead/autograd.h"
 
-bool th_tape_training(const th_tape *tape);
 th_random th_tape_draw(th_tape *tape); /* a fresh stream: the same for the same seed, step and order of ops */
 
 /* A contiguous tensor in the tape's memory, not cleared. False: no memory, and the tape knows. */

@@ -13,7 +13,7 @@ struct th_tape {
   th_error error;
   bool located; /* the error's text says where */
   th_var failed; /* what ops return once there is an error */
-  th_var *last;
+  th_var *last, *marked; /* the newest var, and the one at the mark */
   bool recording, training, anomaly;
   uint64_t seed, step, draws;
 };
@@ -40,10 +40,20 @@ void th_tape_free(th_tape *tape) {
 
 void th_tape_reset(th_tape *tape) {
   th_arena_reset(tape->arena);
-  tape->last = NULL;
+  tape->last = tape->marked = NULL;
   tape->error.status = TH_OK;
   tape->located = false;
   tape->draws = 0;
+}
+
+void th_tape_mark(th_tape *tape) {
+  th_arena_mark(tape->arena);
+  tape->marked = tape->last;
+}
+
+void th_tape_rewind(th_tape *tape) {
+  th_arena_rewind(tape->arena);
+  tape->last = tape->marked;
 }
 
 const th_error *th_tape_error(const th_tape *tape) { return tape->error.status ? &tape->error : NULL; }

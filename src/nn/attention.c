@@ -1,5 +1,7 @@
 #include "tapehead/nn.h"
 
+#include "../tensor/kernels.h"
+
 #include <stdio.h>
 
 const char *th_attention_kind_name(th_attention_kind kind) {
@@ -69,22 +71,68 @@ static th_var *gated(const th_nn_attention *layer, th_var *heads) {
   return th_mul(heads, th_reshape(gate, 4, (int64_t[]){1, layer->heads, 1, 1}));
 }
 
-th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var *memory, const th_mask *mask,
-                                const th_tap *tap) {
+/* From query, key and value on: attention, gate, output projection. */
+static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask *mask, const th_tap *tap) {
+  th_tape *tape = seen->query->tape;
   th_attention_options options = {.dropout = layer->dropout};
   if (mask) options.mask = *mask;
+  if (tap) {
+    seen->weights = th_attention_weights(seen->query, seen->key, &options);
+    seen->heads = th_matmul(th_dropout(seen->weights, layer->dropout), seen->value);
+  } else
+    seen->heads = th_attention(seen->query, seen->key, seen->value, &options);
+  seen->heads = gated(layer, seen->heads);
+  if (th_tape_error(tape)) return seen->heads;
+  if (tap) tap->see(tap->context, layer, seen);
+  const int64_t *shape = seen->query->value.shape; /* [B,H,T,D] */
+  int64_t joined[] = {shape[0], shape[2], layer->heads * layer->value_width};
+  th_var *side_by_side = th_permute(seen->heads, (int[]){0, 2, 1, 3});
+  return th_nn_linear_forward(&layer->out, th_reshape(side_by_side, 3, joined));
+}
+
+th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var *memory, const th_mask *mask,
+                                const th_tap *tap) {
   th_seen seen = {0};
   if (th_tape_error(x->tape)) return x;
   project_all(layer, x, memory ? memory : x, &seen);
-  if (tap) {
-    seen.weights = th_attention_weights(seen.query, seen.key, &options);
-    seen.heads = th_matmul(th_dropout(seen.weights, layer->dropout), seen.value);
-  } else
-    seen.heads = th_attention(seen.query, seen.key, seen.value, &options);
-  seen.heads = gated(layer, seen.heads);
+  return attend(layer, &seen, mask, tap);
+}
+
+/* ---- with remembered keys and values ------------------------------------------------------------------- */
+
+static th_tensor keep_room(th_tape *tape, th_dtype dtype, int64_t batch, int64_t heads, int64_t room, int64_t width) {
+  th_tensor made = th_tensor_of(NULL, dtype, 4, (int64_t[]){batch, heads, room, width});
+  made.data = th_keep(tape, (size_t)th_tensor_count(&made) * th_dtype_size(dtype));
+  return made;
+}
+
+th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t batch, int64_t room) {
+  th_dtype dtype = layer->in_weight->value.dtype;
+  return (th_nn_cache){.key = keep_room(tape, dtype, batch, layer->heads, room, layer->key_width),
+                       .value = keep_room(tape, dtype, batch, layer->heads, room, layer->value_width)};
+}
+
+void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory) {
+  int64_t h = layer->heads, d = layer->key_width, v = layer->value_width, end = h * (2 * d + v);
+  th_tensor keys, values;
+  th_var *both = project(layer, memory, h * d, end);
+  th_var *key = split_heads(both, 0, h, d), *value = split_heads(both, h * d, h, v);
+  if (th_tape_error(memory->tape)) return;
+  int64_t next = cache->length + memory->value.shape[1];
+  if (!th_view_slice(&keys, &cache->key, 2, cache->length, next) || !th_view_slice(&values, &cache->value, 2, cache->length, next)) return;
+  th_k_copy(NULL, &key->value, &keys);
+  th_k_copy(NULL, &value->value, &values);
+  cache->length = next;
+}
+
+th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x, const th_mask *mask,
+                               const th_tap *tap) {
+  th_tensor keys, values;
+  th_seen seen = {.query = split_heads(project(layer, x, 0, layer->heads * layer->key_width), 0, layer->heads, layer->key_width)};
   if (th_tape_error(x->tape)) return x;
-  if (tap) tap->see(tap->context, layer, &seen);
-  int64_t joined[] = {x->value.shape[0], x->value.shape[1], layer->heads * layer->value_width};
-  th_var *side_by_side = th_permute(seen.heads, (int[]){0, 2, 1, 3});
-  return th_nn_linear_forward(&layer->out, th_reshape(side_by_side, 3, joined));
+  th_view_slice(&keys, &cache->key, 2, 0, cache->length);
+  th_view_slice(&values, &cache->value, 2, 0, cache->length);
+  seen.key = th_constant(x->tape, &keys);
+  seen.value = th_constant(x->tape, &values);
+  return attend(layer, &seen, mask, tap);
 }

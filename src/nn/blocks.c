@@ -72,3 +72,15 @@ th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *l, th_var *x, th_
   f = th_nn_feed_forward_forward(&l->feed_forward, before(pre, &l->norm3, x));
   return after(pre, &l->norm3, x, f, l->dropout);
 }
+
+th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *l, th_var *x, th_nn_cache *self, const th_nn_cache *cross,
+                                 const th_mask *memory_mask, const th_tap *tap) {
+  bool pre = l->norm_first;
+  th_var *in = before(pre, &l->norm1, x);
+  th_nn_attention_remember(&l->self, self, in);
+  x = after(pre, &l->norm1, x, th_nn_attention_recall(&l->self, self, in, NULL, tap), l->dropout);
+  th_var *f = th_nn_attention_recall(&l->cross, cross, before(pre, &l->norm2, x), memory_mask, tap);
+  x = after(pre, &l->norm2, x, f, l->dropout);
+  f = th_nn_feed_forward_forward(&l->feed_forward, before(pre, &l->norm3, x));
+  return after(pre, &l->norm3, x, f, l->dropout);
+}

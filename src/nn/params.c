@@ -51,6 +51,7 @@ th_param *th_params_add(th_params *set, const char *prefix, const char *suffix, 
   if (length >= TH_NAME_MAX) return refuse(set, TH_EINVAL, name, "the name is too long");
   if (set->values) return refuse(set, TH_EINVAL, name, "declared after th_params_make");
   if (th_params_find(set, name)) return refuse(set, TH_EINVAL, name, "declared twice");
+  if (ndim < 0 || ndim > TH_MAX_DIMS) return refuse(set, TH_ESHAPE, name, "too many axes");
   int64_t count = 1;
   for (int i = 0; i < ndim; i++)
     if (shape[i] < 1 || __builtin_mul_overflow(count, shape[i], &count) || count > INT64_MAX / 64)
@@ -88,6 +89,7 @@ static void *cleared(size_t bytes) {
 
 th_status th_params_make(th_params *set, th_dtype dtype, uint64_t seed, th_error *error) {
   if (set->error.status) return th_error_set(error, set->error.status, "%s", set->error.text);
+  if (set->values) return th_error_set(error, TH_EINVAL, "parameters: made before");
   size_t size = th_dtype_size(dtype), at = 0;
   for (int i = 0; i < set->count; i++) set->elements += padded(set->items[i]);
   set->dtype = dtype;

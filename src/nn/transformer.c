@@ -99,30 +99,62 @@ void th_transformer_free(th_transformer *m) {
 
 /* ---- forward ------------------------------------------------------------------------------------------ */
 
-/* Token embeddings plus positions, with dropout (section 5.4): ids [B,T] to [B,T,E]. */
+/* Token embeddings plus positions from `first` on, with dropout (section 5.4): ids [B,T] to [B,T,E]. */
 static th_var *embed(const th_transformer *m, th_tape *tape, const th_nn_embedding *tokens, const th_param *learned,
-                     const th_tensor *ids) {
+                     const th_tensor *ids, int64_t first) {
   th_var *positions = learned ? th_use(tape, learned) : th_constant(tape, &m->sinusoids);
   th_var *x = th_nn_embedding_forward(tokens, tape, ids);
   int64_t length = ids->ndim == 2 ? ids->shape[1] : 0;
-  x = th_add(x, th_slice(positions, 0, 0, length)); /* a sequence that is too long fails here, in the slice */
+  x = th_add(x, th_slice(positions, 0, first, first + length)); /* a sequence that is too long fails here, in the slice */
   return th_dropout(x, m->config.layer.dropout);
 }
 
 th_var *th_transformer_encode(const th_transformer *m, th_tape *tape, const th_tensor *source, const int32_t *source_length,
                               const th_tap *tap) {
   th_mask mask = {.key_length = source_length};
-  th_var *x = embed(m, tape, &m->source_embedding, m->source_positions, source);
+  th_var *x = embed(m, tape, &m->source_embedding, m->source_positions, source, 0);
   for (int64_t i = 0; i < m->config.encoder_layers; i++) x = th_nn_encoder_layer_forward(&m->encoder[i], x, &mask, tap);
   return m->encoder_norm.weight ? th_nn_norm_forward(&m->encoder_norm, x) : x;
+}
+
+static th_var *logits_of(const th_transformer *m, th_var *x) {
+  if (m->decoder_norm.weight) x = th_nn_norm_forward(&m->decoder_norm, x);
+  return th_nn_linear_forward(&m->output, x);
 }
 
 th_var *th_transformer_decode(const th_transformer *m, th_var *memory, const int32_t *source_length,
                               const th_tensor *target, const th_tap *tap) {
   th_mask causal = {.causal = true}, padding = {.key_length = source_length};
-  th_var *x = embed(m, memory->tape, &m->target_embedding, m->target_positions, target);
+  th_var *x = embed(m, memory->tape, &m->target_embedding, m->target_positions, target, 0);
   for (int64_t i = 0; i < m->config.decoder_layers; i++)
     x = th_nn_decoder_layer_forward(&m->decoder[i], x, memory, &causal, &padding, tap);
-  if (m->decoder_norm.weight) x = th_nn_norm_forward(&m->decoder_norm, x);
-  return th_nn_linear_forward(&m->output, x);
+  return logits_of(m, x);
+}
+
+/* ---- token by token --------------------------------------------------------------------------------------- */
+
+th_decoding th_decoding_begin(const th_transformer *m, th_var *memory, const int32_t *source_length, int64_t limit) {
+  int64_t layers = m->config.decoder_layers;
+  th_decoding d = {.model = m, .source_length = source_length};
+  th_tape *tape = memory->tape;
+  if (th_tape_error(tape)) return d;
+  d.self = th_keep(tape, (size_t)layers * sizeof *d.self);
+  d.cross = th_keep(tape, (size_t)layers * sizeof *d.cross);
+  int64_t batch = memory->value.shape[0], length = memory->value.shape[1];
+  for (int64_t i = 0; i < layers && !th_tape_error(tape); i++) {
+    d.self[i] = th_nn_cache_new(tape, &m->decoder[i].self, batch, limit);
+    d.cross[i] = th_nn_cache_new(tape, &m->decoder[i].cross, batch, length);
+    if (!th_tape_error(tape)) th_nn_attention_remember(&m->decoder[i].cross, &d.cross[i], memory);
+  }
+  return d;
+}
+
+th_var *th_decoding_step(th_decoding *d, th_tape *tape, const th_tensor *tokens, const th_tap *tap) {
+  const th_transformer *m = d->model;
+  th_mask padding = {.key_length = d->source_length};
+  th_var *x = embed(m, tape, &m->target_embedding, m->target_positions, tokens, d->length);
+  for (int64_t i = 0; i < m->config.decoder_layers && !th_tape_error(tape); i++)
+    x = th_nn_decoder_layer_step(&m->decoder[i], x, &d->self[i], &d->cross[i], &padding, tap);
+  d->length += th_tape_error(tape) ? 0 : 1;
+  return logits_of(m, x);
 }

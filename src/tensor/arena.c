@@ -33,12 +33,13 @@ typedef struct block {
   char *data;
   size_t capacity;
   size_t filled;      /* bytes taken from the front, gaps and all; a multiple of ALIGNMENT */
+  size_t marked;      /* what was filled at the mark */
 } block;
 
 struct th_arena {
   block *newest;  /* and the largest, since blocks double; NULL until the first allocation */
   block *current; /* where the last allocation came from: the first place to look */
-  size_t used;
+  size_t used, marked; /* now, and at the mark */
 };
 
 static size_t round_up(size_t bytes, size_t multiple) {
@@ -127,15 +128,27 @@ static void join(th_arena *arena) {
   arena->newest = joined;
 }
 
+void th_arena_mark(th_arena *arena) {
+  for (block *each = arena->newest; each; each = each->next) each->marked = each->filled;
+  arena->marked = arena->used;
+}
+
+/* A block made after the mark has 0 marked, and so is empty again. */
+void th_arena_rewind(th_arena *arena) {
+  for (block *each = arena->newest; each; each = each->next) {
+    POISON(each->data + each->marked, each->capacity - each->marked);
+    each->filled = each->marked;
+  }
+  arena->current = arena->newest;
+  arena->used = arena->marked;
+}
+
 /* Never fails. */
 void th_arena_reset(th_arena *arena) {
   if (arena->newest && arena->newest->next) join(arena);
-  for (block *each = arena->newest; each; each = each->next) {
-    POISON(each->data, each->capacity);
-    each->filled = 0;
-  }
-  arena->current = arena->newest;
-  arena->used = 0;
+  for (block *each = arena->newest; each; each = each->next) each->marked = 0;
+  arena->marked = 0;
+  th_arena_rewind(arena);
 }
 
 /* Counted in whole lines of 64 bytes. */

@@ -1,0 +1,935 @@
+/* Layers and the Transformer: what must be equal is equal, what must not be seen is not seen. */
+#include "engine_desk.h"
+#include "tapehead/nn.h"
+
+#include <stdlib.h>
+
+/* ---- parameters ------------------------------------------------------------------------------------------ */
+
+TestSuite(params);
+
+static const th_init zeros = {.kind = TH_INIT_ZEROS}, xavier = {.kind = TH_INIT_XAVIER};
+
+static th_params *set_of_two(th_dtype dtype, uint64_t seed) {
+  th_params *set = th_params_new();
+  th_params_add(set, "layer", "weight", xavier, SHAPE(3, 5));
+  th_params_add(set, "", "scale", (th_init){.kind = TH_INIT_ONES}, SHAPE(4));
+  cr_assert(th_params_make(set, dtype, seed, NULL) == TH_OK);
+  return set;
+}
+
+Test(params, are_found_by_name_and_by_index) {
+  th_params *set = set_of_two(TH_F32, 1);
+  cr_assert(th_params_count(set) == 2 && th_params_elements(set) == 19);
+  cr_expect_str_eq(th_params_at(set, 0)->name, "layer.weight");
+  cr_expect_str_eq(th_params_at(set, 1)->name, "scale");
+  cr_expect(th_params_find(set, "scale") == th_params_at(set, 1));
+  cr_expect(th_params_find(set, "layer") == NULL);
+  th_params_free(set);
+}
+
+Test(params, lie_in_one_vector_of_values_and_one_of_gradients_with_zeros_between) {
+  th_params *set = set_of_two(TH_F64, 1);
+  th_tensor values = th_params_values(set), grads = th_params_grads(set);
+  const th_param *weight = th_params_at(set, 0), *scale = th_params_at(set, 1);
+  cr_assert(values.ndim == 1 && values.shape[0] == grads.shape[0] && values.shape[0] >= 19);
+  cr_expect(weight->value.data == values.data && weight->grad.data == grads.data);
+  cr_expect((uintptr_t)scale->value.data % 64 == 0);
+  double sum = 0;
+  for (int64_t i = 0; i < values.shape[0]; i++) sum += fabs(th_tensor_get(&values, i));
+  for (int64_t i = 0; i < 15; i++) sum -= fabs(th_tensor_get(&weight->value, i));
+  cr_expect(fabs(sum - 4) < 1e-12, "four ones, and padding of 0: %g", sum);
+  th_fill(&grads, 2);
+  th_params_zero_grads(set);
+  cr_expect(largest_size(&scale->grad) == 0 && largest_size(&weight->grad) == 0);
+  th_params_free(set);
+}
+
+Test(params, pointers_stay_valid_while_more_are_declared) {
+  th_params *set = th_params_new();
+  th_param *first = th_params_add(set, NULL, "first", zeros, SHAPE(1));
+  for (int i = 0; i < 200; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "p%d", i);
+    cr_assert(th_params_add(set, NULL, name, zeros, SHAPE(2)) != NULL);
+  }
+  cr_expect(th_params_at(set, 0) == first);
+  cr_expect_str_eq(first->name, "first");
+  cr_assert(th_params_make(set, TH_F32, 1, NULL) == TH_OK);
+  cr_expect(first->value.data != NULL);
+  th_params_free(set);
+}
+
+static void expect_make_fails(th_params *set, th_status status, const char *text) {
+  th_error error = {0};
+  cr_assert(th_params_make(set, TH_F32, 1, &error) == status, "%s", text);
+  cr_expect_str_eq(error.text, text);
+  th_params_free(set);
+}
+
+Test(params, a_name_declared_twice_is_refused) {
+  th_params *set = th_params_new();
+  th_params_add(set, "a", "b", zeros, SHAPE(1));
+  cr_expect(th_params_add(set, NULL, "a.b", zeros, SHAPE(1)) == NULL);
+  cr_expect(th_params_add(set, NULL, "fine", zeros, SHAPE(1)) == NULL, "after a failure nothing is declared");
+  expect_make_fails(set, TH_EINVAL, "parameter a.b: declared twice");
+}
+
+Test(params, a_name_without_room_is_refused) {
+  char longest[TH_NAME_MAX + 1], text[200], kept[TH_NAME_MAX];
+  memset(longest, 'x', sizeof longest);
+  longest[TH_NAME_MAX - 1] = 0;
+  th_params *set = th_params_new();
+  cr_expect(th_params_add(set, NULL, longest, zeros, SHAPE(1)) != NULL, "%d characters fit", TH_NAME_MAX - 1);
+  cr_expect(th_params_add(set, "y", longest, zeros, SHAPE(1)) == NULL);
+  snprintf(kept, sizeof kept, "y.%.93s", longest);
+  snprintf(text, sizeof text, "parameter %s: the name is too long", kept);
+  expect_make_fails(set, TH_EINVAL, text);
+}
+
+Test(params, a_shape_no_parameter_can_have_is_refused) {
+  const char *sizes = "parameter w: every size must be at least 1, and their product must fit memory";
+  const struct {
+    int ndim;
+    int64_t shape[7];
+  } bad[] = {{2, {3, 0}}, {1, {-1}}, {3, {1 << 30, 1 << 30, 1 << 30}}, {7, {1, 1, 1, 1, 1, 1, 1}}, {-1, {0}}};
+  for (int i = 0; i < 5; i++) {
+    th_params *set = th_params_new();
+    cr_expect(th_params_add(set, NULL, "w", zeros, bad[i].ndim, bad[i].shape) == NULL, "shape %d", i);
+    expect_make_fails(set, TH_ESHAPE, i < 3 ? sizes : "parameter w: too many axes");
+  }
+}
+
+Test(params, nothing_is_declared_after_they_are_made) {
+  th_params *set = set_of_two(TH_F32, 1);
+  cr_expect(th_params_add(set, NULL, "late", zeros, SHAPE(1)) == NULL);
+  cr_expect(th_params_count(set) == 2);
+  expect_make_fails(set, TH_EINVAL, "parameter late: declared after th_params_make");
+}
+
+Test(params, are_made_once) {
+  th_params *set = set_of_two(TH_F32, 1);
+  void *values = th_params_values(set).data;
+  th_error error = {0};
+  cr_expect(th_params_make(set, TH_F32, 2, &error) == TH_EINVAL);
+  cr_expect_str_eq(error.text, "parameters: made before");
+  cr_expect(th_params_values(set).data == values && th_params_elements(set) == 19);
+  th_params_free(set);
+}
+
+Test(params, an_empty_set_is_no_error) {
+  th_params *set = th_params_new();
+  cr_expect(th_params_make(set, TH_F32, 1, NULL) == TH_OK);
+  cr_expect(th_params_elements(set) == 0 && th_params_values(set).shape[0] == 0);
+  th_params_free(set);
+  th_params_free(NULL);
+}
+
+Test(params, copy_goes_by_name_from_float_to_double) {
+  th_params *from = set_of_two(TH_F32, 1), *to = th_params_new();
+  th_params_add(to, NULL, "scale", zeros, SHAPE(4)); /* the other order */
+  th_params_add(to, "layer", "weight", zeros, SHAPE(3, 5));
+  cr_assert(th_params_make(to, TH_F64, 9, NULL) == TH_OK);
+  cr_assert(th_params_copy(to, from, NULL) == TH_OK);
+  expect_near(&th_params_find(to, "scale")->value, &th_params_find(from, "scale")->value, 0, "scale");
+  expect_near(&th_params_find(to, "layer.weight")->value, &th_params_find(from, "layer.weight")->value, 0, "weight");
+  th_params_free(from);
+  th_params_free(to);
+}
+
+Test(params, copy_says_what_is_missing_or_of_another_shape) {
+  th_params *from = set_of_two(TH_F32, 1), *to = th_params_new(), *other = th_params_new();
+  th_error error = {0};
+  th_params_add(to, NULL, "bias", zeros, SHAPE(4));
+  th_params_add(other, NULL, "scale", zeros, SHAPE(2, 2));
+  cr_assert(th_params_make(to, TH_F32, 1, NULL) == TH_OK && th_params_make(other, TH_F32, 1, NULL) == TH_OK);
+  cr_expect(th_params_copy(to, from, &error) == TH_EINVAL);
+  cr_expect_str_eq(error.text, "parameter bias: the other set has none");
+  cr_expect(th_params_copy(other, from, &error) == TH_ESHAPE);
+  cr_expect_str_eq(error.text, "copy: shapes [2,2] and [4] differ");
+  th_params_free(from);
+  th_params_free(to);
+  th_params_free(other);
+}
+
+/* ---- first values ------------------------------------------------------------------------------------------ */
+
+TestSuite(init);
+
+/* Mean, variance and largest size of one parameter. */
+static void spread_of(const th_tensor *x, double *mean, double *variance) {
+  int64_t n = th_tensor_count(x);
+  *mean = *variance = 0;
+  for (int64_t i = 0; i < n; i++) *mean += th_tensor_get(x, i) / (double)n;
+  for (int64_t i = 0; i < n; i++) *variance += pow(th_tensor_get(x, i) - *mean, 2) / (double)n;
+}
+
+static void expect_xavier(const th_tensor *x, double fans, const char *what) {
+  double mean, variance, bound = sqrt(6 / fans), n = (double)th_tensor_count(x);
+  spread_of(x, &mean, &variance);
+  cr_expect(largest_size(x) <= bound && largest_size(x) > 0.99 * bound, "%s: %g, bound %g", what, largest_size(x), bound);
+  cr_expect(fabs(mean) < 5 * bound / sqrt(3 * n), "%s: mean %g", what, mean);
+  cr_expect(fabs(variance / (2 / fans) - 1) < 5 * sqrt(0.8 / n), "%s: variance %g, wanted %g", what, variance, 2 / fans);
+}
+
+Test(init, xavier_is_uniform_within_its_bound) {
+  th_params *set = th_params_new();
+  th_nn_linear layer = th_nn_linear_make(set, "layer", 200, 100, true);
+  cr_assert(th_params_make(set, TH_F32, 3, NULL) == TH_OK);
+  expect_xavier(&layer.weight->value, 300, "weight");
+  cr_expect(largest_size(&layer.bias->value) == 0);
+  th_params_free(set);
+}
+
+Test(init, joined_projections_have_the_fans_of_each) {
+  th_params *set = th_params_new();
+  th_nn_attention layer = th_nn_attention_make(set, "attention", &(th_nn_attention_config){.width = 64, .heads = 4});
+  cr_assert(th_params_make(set, TH_F32, 3, NULL) == TH_OK);
+  cr_expect(layer.in_weight->value.shape[0] == 192 && layer.in_weight->value.shape[1] == 64);
+  expect_xavier(&layer.in_weight->value, 128, "query, key and value");
+  expect_xavier(&layer.out.weight->value, 128, "output");
+  cr_expect(largest_size(&layer.in_bias->value) == 0);
+  th_params_free(set);
+}
+
+Test(init, norms_start_as_the_identity) {
+  th_params *set = th_params_new();
+  th_nn_norm norm = th_nn_norm_make(set, "norm", 3);
+  cr_assert(th_params_make(set, TH_F32, 3, NULL) == TH_OK);
+  EXPECT_VALUES(&norm.weight->value, 0, 1, 1, 1);
+  EXPECT_VALUES(&norm.bias->value, 0, 0, 0, 0);
+  th_params_free(set);
+}
+
+/* A Transformer with everything small; change what matters. */
+static th_transformer_config small_config(void) {
+  return (th_transformer_config){.source_vocabulary = 11,
+                                 .target_vocabulary = 13,
+                                 .encoder_layers = 2,
+                                 .decoder_layers = 2,
+                                 .max_length = 10,
+                                 .layer = {.width = 16, .heads = 4, .feed_forward = 24}};
+}
+
+static th_transformer *model_of(const th_transformer_config *config, th_dtype dtype, uint64_t seed) {
+  th_transformer *model = NULL;
+  th_error error = {0};
+  cr_assert(th_transformer_new(&model, config, dtype, seed, &error) == TH_OK, "%s", error.text);
+  return model;
+}
+
+static void expect_deviation(const th_tensor *x, double deviation) {
+  double mean, variance, n = (double)th_tensor_count(x);
+  spread_of(x, &mean, &variance);
+  cr_expect(fabs(mean) < 5 * deviation / sqrt(n), "mean %g", mean);
+  cr_expect(fabs(variance / pow(deviation, 2) - 1) < 5 * sqrt(2 / n), "deviation %g, wanted %g", sqrt(variance), deviation);
+  cr_expect(largest_size(x) > 3 * deviation, "normal numbers have tails");
+}
+
+Test(init, embeddings_have_the_deviation_that_section_3_4_scales_to_one) {
+  th_transformer_config config = small_config();
+  config.source_vocabulary = config.target_vocabulary = 1000;
+  config.max_length = 400;
+  config.positions = TH_POSITIONS_LEARNED;
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  expect_deviation(&model->source_embedding.weight->value, 0.25);
+  expect_deviation(&model->target_embedding.weight->value, 0.25);
+  expect_deviation(&model->source_positions->value, 0.02);
+  th_transformer_free(model);
+  config.weights = TH_WEIGHTS_XAVIER;
+  model = model_of(&config, TH_F32, 1);
+  expect_xavier(&model->source_embedding.weight->value, 1016, "embedding");
+  th_transformer_free(model);
+}
+
+static bool same_bits(const th_tensor *a, const th_tensor *b) {
+  return !memcmp(a->data, b->data, (size_t)th_tensor_count(a) * th_dtype_size(a->dtype));
+}
+
+Test(init, the_same_seed_gives_the_same_bits_and_another_seed_others) {
+  th_transformer_config config = small_config();
+  th_transformer *first = model_of(&config, TH_F32, 1), *again = model_of(&config, TH_F32, 1), *other = model_of(&config, TH_F32, 2);
+  th_tensor a = th_params_values(first->params), b = th_params_values(again->params), c = th_params_values(other->params);
+  cr_expect(same_bits(&a, &b));
+  cr_expect(!same_bits(&a, &c));
+  const th_param *weight = th_params_find(first->params, "output.weight"), *elsewhere = th_params_find(other->params, "output.weight");
+  cr_expect(!same_bits(&weight->value, &elsewhere->value));
+  th_transformer_free(first);
+  th_transformer_free(again);
+  th_transformer_free(other);
+}
+
+Test(init, no_two_parameters_start_alike) {
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  const th_tensor *a = &model->encoder[0].self.in_weight->value, *b = &model->encoder[1].self.in_weight->value;
+  cr_expect(!same_bits(a, b));
+  th_transformer_free(model);
+}
+
+Test(init, double_starts_where_float_does) {
+  th_transformer_config config = small_config();
+  th_transformer *narrow = model_of(&config, TH_F32, 1), *wide = model_of(&config, TH_F64, 1);
+  th_tensor a = th_params_values(narrow->params), b = th_params_values(wide->params);
+  expect_near(&a, &b, 1e-6, "values");
+  th_transformer_free(narrow);
+  th_transformer_free(wide);
+}
+
+/* ---- positions ------------------------------------------------------------------------------------------------ */
+
+TestSuite(positions);
+
+Test(positions, sinusoids_follow_section_3_5) {
+  for (int64_t width = 5; width <= 8; width++) {
+    desk d = desk_open();
+    th_tensor table = desk_zeros(&d, TH_F64, SHAPE(50, width));
+    th_sinusoids(&table);
+    for (int64_t p = 0; p < 50; p++)
+      for (int64_t i = 0; 2 * i < width; i++) {
+        double angle = (double)p / pow(10000, 2 * (double)i / (double)width), *row = (double *)table.data + p * width;
+        cr_assert(fabs(row[2 * i] - sin(angle)) < 1e-14);
+        if (2 * i + 1 < width) cr_assert(fabs(row[2 * i + 1] - cos(angle)) < 1e-14);
+      }
+    desk_close(&d);
+  }
+}
+
+static th_tensor ids_of(desk *d, int64_t rows, int64_t columns, int32_t below) {
+  th_tensor ids = desk_zeros(d, TH_I32, SHAPE(rows, columns));
+  for (int64_t i = 0; i < rows * columns; i++)
+    th_tensor_set(&ids, i, (double)th_random_below((th_random){5, d->stream}, (uint64_t)i, below));
+  d->stream++;
+  return ids;
+}
+
+Test(positions, learned_ones_are_added_and_get_gradients_as_far_as_the_sequence_goes) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  config.positions = TH_POSITIONS_LEARNED;
+  th_transformer *model = model_of(&config, TH_F64, 1);
+  cr_expect(model->sinusoids.data == NULL);
+  cr_assert(model->source_positions->value.shape[0] == 10 && model->source_positions->value.shape[1] == 16);
+  th_tensor source = ids_of(&d, 2, 4, 11), seed = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 4, 16)), kept, used, rest;
+  kept = desk_copy(&d, TH_F64, &th_transformer_encode(model, d.tape, &source, NULL, NULL)->value);
+  th_tensor_set(&model->source_positions->value, 3 * 16, 5); /* position 3, the last */
+  th_var *y = th_transformer_encode(model, d.tape, &source, NULL, NULL);
+  cr_expect(first_difference(&kept, &y->value, 1e-6) >= 0, "they are used");
+  th_backward(y, &seed);
+  th_view_slice(&used, &model->source_positions->grad, 0, 0, 4);
+  th_view_slice(&rest, &model->source_positions->grad, 0, 4, 10);
+  for (int64_t p = 0; p < 4; p++) {
+    th_tensor row;
+    th_view_slice(&row, &used, 0, p, p + 1);
+    cr_expect(largest_size(&row) > 1e-6, "position %ld", (long)p);
+  }
+  cr_expect(largest_size(&rest) == 0);
+  cr_expect(largest_size(&model->target_positions->grad) == 0);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+/* ---- attention --------------------------------------------------------------------------------------------------- */
+
+TestSuite(multi_head);
+
+typedef struct subject {
+  desk d;
+  th_params *set;
+  th_nn_attention attention;
+  th_tensor x, memory, gx, gmemory, seed;
+} subject;
+
+static const int32_t memory_length[] = {5, 3};
+
+static subject subject_open(th_nn_attention_config config, bool gate) {
+  subject l = {.d = desk_open(), .set = th_params_new()};
+  config.width = 12, config.heads = 3;
+  l.attention = th_nn_attention_make(l.set, "attention", &config);
+  if (gate) l.attention.gate = th_params_add(l.set, "attention", "gate", (th_init){.kind = TH_INIT_ONES}, SHAPE(3));
+  cr_assert(th_params_make(l.set, TH_F64, 1, NULL) == TH_OK);
+  th_tensor values = th_params_values(l.set);
+  for (int i = 0; i < th_params_count(l.set); i++)
+    if (th_params_at(l.set, i) != l.attention.gate)
+      th_fill_uniform(&th_params_at(l.set, i)->value, -0.7, 0.7, (th_random){2, (uint64_t)i});
+  cr_assert(values.data != NULL);
+  l.x = desk_uniform(&l.d, TH_F64, -1, 1, SHAPE(2, 4, 12));
+  l.memory = desk_uniform(&l.d, TH_F64, -1, 1, SHAPE(2, 5, 12));
+  l.seed = desk_uniform(&l.d, TH_F64, -1, 1, SHAPE(2, 4, 12));
+  return l;
+}
+
+static void subject_close(subject *l) {
+  th_params_free(l->set);
+  desk_close(&l->d);
+}
+
+/* Result and gradients of one run: self-attention, or to the memory. */
+typedef struct outcome {
+  th_tensor y, gx, gmemory, gparams;
+} outcome;
+
+static outcome attend(subject *l, bool cross, const th_mask *mask, const th_tap *tap) {
+  outcome o;
+  th_tape_reset(l->d.tape);
+  th_params_zero_grads(l->set);
+  th_var *x = desk_leaf(&l->d, &l->x, &o.gx), *memory = desk_leaf(&l->d, &l->memory, &o.gmemory);
+  th_var *y = th_nn_attention_forward(&l->attention, x, cross ? memory : NULL, mask, tap);
+  cr_assert(th_backward(y, &l->seed) == TH_OK, "%s", th_tape_error(l->d.tape)->text);
+  th_tensor grads = th_params_grads(l->set);
+  o.y = desk_copy(&l->d, TH_F64, &y->value), o.gparams = desk_copy(&l->d, TH_F64, &grads);
+  return o;
+}
+
+static void expect_same_outcome(const outcome *a, const outcome *b, double limit) {
+  cr_assert(largest_size(&a->y) > 0.01 && largest_size(&a->gx) > 0.01);
+  expect_near(&a->y, &b->y, limit, "result");
+  expect_near(&a->gx, &b->gx, limit, "gradient of x");
+  expect_near(&a->gmemory, &b->gmemory, limit, "gradient of the memory");
+  expect_near(&a->gparams, &b->gparams, limit, "gradients of the parameters");
+}
+
+static const th_mask padded = {.key_length = memory_length}, causal = {.causal = true};
+static const th_nn_attention_config widths[] = {{0}, {.key_width = 3, .value_width = 5}};
+
+Test(multi_head, separate_projections_give_the_same_as_one_product) {
+  for (int c = 0; c < 4; c++) {
+    subject l = subject_open(widths[c / 2], false);
+    bool cross = c % 2;
+    outcome fused = attend(&l, cross, cross ? &padded : &causal, NULL);
+    l.attention.separate = true;
+    outcome separate = attend(&l, cross, cross ? &padded : &causal, NULL);
+    expect_same_outcome(&fused, &separate, 1e-12);
+    subject_close(&l);
+  }
+}
+
+static void look(void *context, const th_nn_attention *attention, const th_seen *seen) {
+  (void)attention;
+  *(th_seen *)context = *seen;
+}
+
+Test(multi_head, a_tap_changes_nothing) {
+  for (int c = 0; c < 4; c++) {
+    subject l = subject_open(widths[c / 2], c & 1);
+    th_seen seen;
+    bool cross = c % 2;
+    outcome plain = attend(&l, cross, cross ? &padded : &causal, NULL);
+    outcome tapped = attend(&l, cross, cross ? &padded : &causal, &(th_tap){look, &seen});
+    expect_same_outcome(&plain, &tapped, 1e-12);
+    subject_close(&l);
+  }
+}
+
+Test(multi_head, a_tap_changes_no_dropout_either) {
+  subject l = subject_open((th_nn_attention_config){.dropout = 0.4}, false);
+  th_seen seen;
+  th_tape_train(l.d.tape, true);
+  outcome plain = attend(&l, false, NULL, NULL), tapped = attend(&l, false, NULL, &(th_tap){look, &seen});
+  th_tape_train(l.d.tape, false);
+  outcome whole = attend(&l, false, NULL, NULL);
+  expect_same_outcome(&plain, &tapped, 1e-12);
+  cr_expect(first_difference(&plain.y, &whole.y, 0.01) >= 0, "dropout was at work");
+  subject_close(&l);
+}
+
+static int taps;
+static const th_nn_attention *tapped_layer;
+static void count_taps(void *context, const th_nn_attention *attention, const th_seen *seen) {
+  (void)context, (void)seen;
+  taps++;
+  tapped_layer = attention;
+}
+
+Test(multi_head, a_tap_sees_weights_whose_rows_sum_to_one_and_what_they_are_made_from) {
+  subject l = subject_open((th_nn_attention_config){.value_width = 5, .key_width = 2}, true);
+  th_tensor_set(&l.attention.gate->value, 1, 3);
+  th_seen seen = {0};
+  attend(&l, true, &padded, &(th_tap){look, &seen});
+  const int64_t shapes[][4] = {{2, 3, 4, 2}, {2, 3, 5, 2}, {2, 3, 5, 5}, {2, 3, 4, 5}, {2, 3, 4, 5}};
+  const th_var *vars[] = {seen.query, seen.key, seen.value, seen.weights, seen.heads};
+  for (int i = 0; i < 5; i++)
+    for (int k = 0; k < 4; k++) cr_assert(vars[i]->value.ndim == 4 && vars[i]->value.shape[k] == shapes[i][k], "%d", i);
+  for (int64_t row = 0; row < 24; row++) {
+    double sum = 0;
+    for (int64_t k = 0; k < 5; k++) {
+      double w = th_tensor_get(&seen.weights->value, row * 5 + k);
+      cr_assert(w >= 0 && (k < memory_length[row / 12] ? w > 0 : w == 0), "row %ld, key %ld: %g", (long)row, (long)k, w);
+      sum += w;
+    }
+    cr_assert(fabs(sum - 1) < 1e-14);
+  }
+  for (int64_t i = 0; i < 2 * 3 * 4 * 5; i++) { /* heads = gate weights value */
+    double sum = 0;
+    int64_t row = i / 5, head = row / 4;
+    for (int64_t k = 0; k < 5; k++)
+      sum += th_tensor_get(&seen.weights->value, row * 5 + k) * th_tensor_get(&seen.value->value, (head * 5 + k) * 5 + i % 5);
+    cr_assert(fabs(th_tensor_get(&seen.heads->value, i) - (head % 3 == 1 ? 3 : 1) * sum) < 1e-13);
+  }
+  subject_close(&l);
+}
+
+/* Columns of the output projection [E, H*V] that head 1 writes to. */
+static th_tensor columns_of_head_1(const th_nn_attention *attention) {
+  th_tensor columns;
+  int64_t width = attention->value_width;
+  cr_assert(th_view_slice(&columns, &attention->out.weight->value, 1, width, 2 * width));
+  return columns;
+}
+
+Test(multi_head, a_gate_of_0_removes_a_head) {
+  subject l = subject_open((th_nn_attention_config){0}, true);
+  outcome whole = attend(&l, true, &padded, NULL);
+  th_tensor_set(&l.attention.gate->value, 1, 0);
+  outcome gated = attend(&l, true, &padded, NULL);
+  th_tensor columns = columns_of_head_1(&l.attention);
+  th_tensor_set(&l.attention.gate->value, 1, 1);
+  th_fill(&columns, 0);
+  outcome cut = attend(&l, true, &padded, NULL);
+  expect_near(&gated.y, &cut.y, 1e-14, "result");
+  expect_near(&gated.gx, &cut.gx, 1e-14, "gradient of x");
+  cr_expect(first_difference(&whole.y, &cut.y, 0.01) >= 0, "the head did something");
+  subject_close(&l);
+}
+
+Test(multi_head, gates_of_1_change_nothing_and_their_gradient_is_the_heads_part) {
+  subject l = subject_open((th_nn_attention_config){0}, true);
+  th_param *gate = l.attention.gate;
+  outcome gated = attend(&l, false, &causal, NULL);
+  th_tensor gradient = desk_copy(&l.d, TH_F64, &gate->grad);
+  l.attention.gate = NULL;
+  outcome plain = attend(&l, false, &causal, NULL);
+  expect_near(&gated.y, &plain.y, 0, "result");
+  th_tensor columns = columns_of_head_1(&l.attention); /* <seed, y> falls by the head's part, which is linear in its gate */
+  th_fill(&columns, 0);
+  outcome cut = attend(&l, false, &causal, NULL);
+  double part = 0;
+  for (int64_t i = 0; i < 2 * 4 * 12; i++)
+    part += th_tensor_get(&l.seed, i) * (th_tensor_get(&plain.y, i) - th_tensor_get(&cut.y, i));
+  cr_expect(fabs(th_tensor_get(&gradient, 1) - part) < 1e-12, "%g, wanted %g", th_tensor_get(&gradient, 1), part);
+  subject_close(&l);
+}
+
+Test(multi_head, kinds_have_names) {
+  cr_expect_str_eq(th_attention_kind_name(TH_ENCODER_SELF), "encoder_self");
+  cr_expect_str_eq(th_attention_kind_name(TH_DECODER_SELF), "decoder_self");
+  cr_expect_str_eq(th_attention_kind_name(TH_CROSS), "cross");
+}
+
+/* ---- the Transformer: what it may see --------------------------------------------------------------------------------- */
+
+TestSuite(transformer);
+
+/* Logits [B,T,n] on the desk. */
+static th_tensor logits_of(desk *d, const th_transformer *model, const th_tensor *source, const int32_t *length,
+                           const th_tensor *target, const th_tap *tap) {
+  th_tape_reset(d->tape);
+  th_var *memory = th_transformer_encode(model, d->tape, source, length, tap);
+  th_var *logits = th_transformer_decode(model, memory, length, target, tap);
+  expect_no_error(d->tape);
+  return desk_copy(d, logits->value.dtype, &logits->value);
+}
+
+static th_transformer_config config_number(int i) {
+  th_transformer_config config = small_config();
+  config.layer.norm_first = config.final_norm = i & 1;
+  config.layer.activation = (th_activation)(i % 3);
+  config.positions = i & 2 ? TH_POSITIONS_LEARNED : TH_POSITIONS_SINUSOIDAL;
+  return config;
+}
+
+Test(transformer, padding_changes_nothing) {
+  for (int i = 0; i < 4; i++) {
+    desk d = desk_open();
+    th_transformer_config config = config_number(i);
+    th_transformer *model = model_of(&config, TH_F64, 1);
+    th_tensor source = ids_of(&d, 2, 5, 11), longer = ids_of(&d, 2, 9, 11), target = ids_of(&d, 2, 4, 13), part;
+    const int32_t length[] = {5, 3};
+    th_view_slice(&part, &longer, 1, 0, 5);
+    cr_assert(th_tensor_copy(&part, &source, NULL) == TH_OK);
+    th_tensor a = logits_of(&d, model, &source, length, &target, NULL);
+    th_tensor b = logits_of(&d, model, &longer, length, &target, NULL);
+    cr_expect(largest_size(&a) > 0.1);
+    expect_near(&b, &a, 1e-12, "padded source");
+    for (int64_t k = 3; k < 5; k++) th_tensor_set(&source, 5 + k, 0); /* what stands in the padding */
+    b = logits_of(&d, model, &source, length, &target, NULL);
+    expect_near(&b, &a, 1e-12, "other padding");
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
+Test(transformer, padding_gets_no_gradient) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F64, 1);
+  th_tensor source = ids_of(&d, 1, 4, 5), target = ids_of(&d, 1, 3, 13), wanted = ids_of(&d, 1, 3, 13), row;
+  const int32_t length[] = {3};
+  th_tensor_set(&source, 3, 7); /* a token that stands only in the padding */
+  th_var *memory = th_transformer_encode(model, d.tape, &source, length, NULL);
+  th_backward(th_cross_entropy(th_transformer_decode(model, memory, length, &target, NULL), &wanted, 0), NULL);
+  expect_no_error(d.tape);
+  th_view_slice(&row, &model->source_embedding.weight->grad, 0, 7, 8);
+  cr_expect(largest_size(&row) == 0);
+  cr_expect(largest_size(&model->source_embedding.weight->grad) > 1e-6);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(transformer, a_batch_of_one_equals_its_row_in_a_batch) {
+  for (int i = 0; i < 4; i++) {
+    desk d = desk_open();
+    th_transformer_config config = config_number(i);
+    th_transformer *model = model_of(&config, TH_F64, 1);
+    th_tensor source = ids_of(&d, 3, 5, 11), target = ids_of(&d, 3, 4, 13), one_source, one_target, row;
+    const int32_t length[] = {5, 3, 4};
+    th_tensor all = logits_of(&d, model, &source, length, &target, NULL);
+    for (int64_t b = 0; b < 3; b++) {
+      th_view_slice(&one_source, &source, 0, b, b + 1), th_view_slice(&one_target, &target, 0, b, b + 1);
+      th_tensor one = logits_of(&d, model, &one_source, &length[b], &one_target, NULL);
+      th_view_slice(&row, &all, 0, b, b + 1);
+      expect_near(&one, &row, 1e-12, "row");
+    }
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
+Test(transformer, a_later_target_token_changes_no_earlier_logits) {
+  for (int i = 0; i < 4; i++) {
+    desk d = desk_open();
+    th_transformer_config config = config_number(i);
+    th_transformer *model = model_of(&config, TH_F64, 1);
+    th_tensor source = ids_of(&d, 1, 5, 11), target = ids_of(&d, 1, 6, 13), head, head_before, tail, tail_before;
+    th_tensor before = logits_of(&d, model, &source, NULL, &target, NULL);
+    th_tensor_set(&target, 4, (double)(((int)th_tensor_get(&target, 4) + 1) % 13));
+    th_tensor after = logits_of(&d, model, &source, NULL, &target, NULL);
+    th_view_slice(&head, &after, 1, 0, 4), th_view_slice(&head_before, &before, 1, 0, 4);
+    th_view_slice(&tail, &after, 1, 4, 6), th_view_slice(&tail_before, &before, 1, 4, 6);
+    expect_near(&head, &head_before, 1e-13, "earlier logits");
+    cr_expect(first_difference(&tail, &tail_before, 0.001) >= 0, "later ones change");
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
+Test(transformer, a_source_token_changes_every_logit) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F64, 1);
+  th_tensor source = ids_of(&d, 1, 5, 11), target = ids_of(&d, 1, 4, 13);
+  th_tensor before = logits_of(&d, model, &source, NULL, &target, NULL);
+  th_tensor_set(&source, 4, (double)(((int)th_tensor_get(&source, 4) + 1) % 11));
+  th_tensor after = logits_of(&d, model, &source, NULL, &target, NULL);
+  for (int64_t i = 0; i < th_tensor_count(&before); i++)
+    cr_assert(th_tensor_get(&before, i) != th_tensor_get(&after, i), "logit %ld", (long)i);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(transformer, a_tap_is_called_by_each_attention_and_changes_nothing) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F64, 1);
+  th_tensor source = ids_of(&d, 2, 5, 11), target = ids_of(&d, 2, 4, 13);
+  const int32_t length[] = {5, 3};
+  th_tensor plain = logits_of(&d, model, &source, length, &target, NULL);
+  th_tensor tapped = logits_of(&d, model, &source, length, &target, &(th_tap){count_taps, NULL});
+  cr_expect(taps == 2 + 2 * 2);
+  cr_expect(tapped_layer == &model->decoder[1].cross);
+  cr_expect(tapped_layer->kind == TH_CROSS && tapped_layer->layer == 1);
+  expect_near(&tapped, &plain, 1e-12, "logits");
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(transformer, float_and_double_agree_to_rounding) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *narrow = model_of(&config, TH_F32, 1), *wide = model_of(&config, TH_F64, 2);
+  cr_assert(th_params_copy(wide->params, narrow->params, NULL) == TH_OK);
+  th_tensor source = ids_of(&d, 2, 5, 11), target = ids_of(&d, 2, 4, 13);
+  th_tensor a = logits_of(&d, narrow, &source, NULL, &target, NULL), b = logits_of(&d, wide, &source, NULL, &target, NULL);
+  expect_near(&a, &b, 2e-5, "logits");
+  th_transformer_free(narrow);
+  th_transformer_free(wide);
+  desk_close(&d);
+}
+
+Test(transformer, a_sequence_longer_than_the_longest_is_an_error_on_the_tape) {
+  for (int learned = 0; learned < 2; learned++) {
+    desk d = desk_open();
+    th_transformer_config config = small_config();
+    config.positions = learned ? TH_POSITIONS_LEARNED : TH_POSITIONS_SINUSOIDAL;
+    th_transformer *model = model_of(&config, TH_F32, 1);
+    th_tensor longest = ids_of(&d, 1, 10, 11), longer = ids_of(&d, 1, 11, 11);
+    th_transformer_encode(model, d.tape, &longest, NULL, NULL);
+    expect_no_error(d.tape);
+    th_var *memory = th_transformer_encode(model, d.tape, &longer, NULL, NULL);
+    const char *text = "slice: [10,16] has no 0 to 11 on axis 0 (";
+    cr_assert(th_tape_error(d.tape) != NULL);
+    cr_expect(!strncmp(th_tape_error(d.tape)->text, text, strlen(text)), "%s", th_tape_error(d.tape)->text);
+    cr_expect(th_tape_error(d.tape)->status == TH_ESHAPE);
+    th_transformer_decode(model, memory, NULL, &longest, NULL);
+    cr_expect(!strncmp(th_tape_error(d.tape)->text, text, strlen(text)), "the first error stays");
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
+Test(transformer, an_unknown_token_is_an_error_on_the_tape) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  th_tensor source = ids_of(&d, 1, 3, 11);
+  th_tensor_set(&source, 2, 11);
+  th_transformer_encode(model, d.tape, &source, NULL, NULL);
+  cr_assert(th_tape_error(d.tape) != NULL);
+  cr_expect(!strncmp(th_tape_error(d.tape)->text, "gather: id 11 at element 2 is not below 11 (", 44), "%s", th_tape_error(d.tape)->text);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+/* ---- configurations ------------------------------------------------------------------------------------------------------ */
+
+static void expect_config_refused(th_transformer_config config, const char *text) {
+  th_error error = {0};
+  th_transformer *model = NULL;
+  cr_expect(th_transformer_check(&config, &error) == TH_EINVAL, "%s", text);
+  cr_expect_str_eq(error.text, text);
+  error.text[0] = 0;
+  cr_expect(th_transformer_new(&model, &config, TH_F32, 1, &error) == TH_EINVAL);
+  cr_expect_str_eq(error.text, text);
+  cr_expect(model == NULL);
+}
+
+#define REFUSED(member, wrong, text) \
+  do { \
+    th_transformer_config config = small_config(); \
+    config.member = wrong; \
+    expect_config_refused(config, text); \
+  } while (0)
+
+Test(transformer, check_says_what_is_wrong_in_words_of_the_configuration) {
+  th_transformer_config fine = small_config();
+  cr_assert(th_transformer_check(&fine, NULL) == TH_OK);
+  REFUSED(source_vocabulary, 0, "source vocabulary is 0: want 1 to 16777216");
+  REFUSED(target_vocabulary, -3, "target vocabulary is -3: want 1 to 16777216");
+  REFUSED(encoder_layers, 0, "encoder layers is 0: want 1 to 16777216");
+  REFUSED(decoder_layers, 0, "decoder layers is 0: want 1 to 16777216");
+  REFUSED(max_length, 16777217, "maximum length is 16777217: want 1 to 16777216");
+  REFUSED(layer.width, 0, "width is 0: want 1 to 16777216");
+  REFUSED(layer.heads, 0, "heads is 0: want 1 to 16777216");
+  REFUSED(layer.feed_forward, 0, "feed-forward width is 0: want 1 to 16777216");
+  REFUSED(layer.heads, 3, "3 heads do not divide a width of 16");
+  REFUSED(layer.key_width, -1, "a head's key or value width is outside 0 to 16777216");
+  REFUSED(layer.value_width, 16777217, "a head's key or value width is outside 0 to 16777216");
+  REFUSED(layer.dropout, 1, "dropout is 1: want at least 0 and below 1");
+  REFUSED(layer.dropout, -0.1, "dropout is -0.1: want at least 0 and below 1");
+  REFUSED(layer.dropout, (double)NAN, "dropout is nan: want at least 0 and below 1");
+}
+
+Test(transformer, heads_of_a_width_of_their_own_need_not_divide) {
+  th_transformer_config config = small_config();
+  config.layer.heads = 3, config.layer.key_width = 5, config.layer.value_width = 7;
+  cr_assert(th_transformer_check(&config, NULL) == TH_OK);
+  desk d = desk_open();
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  th_tensor source = ids_of(&d, 2, 5, 11), target = ids_of(&d, 2, 4, 13);
+  cr_expect(logits_of(&d, model, &source, NULL, &target, NULL).shape[2] == 13);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(transformer, freeing_none_does_nothing) { th_transformer_free(NULL); }
+
+/* ---- greedy decoding --------------------------------------------------------------------------------------------------------- */
+
+TestSuite(greedy);
+
+enum { BEGIN = 1, END = 2 };
+
+/* The most likely token after each of `count` that stand, decided without th_transformer_greedy. */
+static int32_t best_after(desk *d, const th_transformer *model, const th_tensor *source, const int32_t *length,
+                          const int32_t *tokens, int64_t count) {
+  th_tensor target = th_tensor_of((void *)(uintptr_t)tokens, TH_I32, SHAPE(1, count));
+  th_tensor logits = logits_of(d, model, source, length, &target, NULL);
+  int32_t best = 0;
+  for (int32_t i = 1; i < 13; i++)
+    if (th_tensor_get(&logits, (count - 1) * 13 + i) > th_tensor_get(&logits, (count - 1) * 13 + best)) best = i;
+  return best;
+}
+
+static th_tensor greedy(desk *d, const th_transformer *model, const th_tensor *source, const int32_t *length, int64_t limit) {
+  th_error error = {0};
+  th_tensor out = desk_zeros(d, TH_I32, SHAPE(source->shape[0], limit));
+  th_fill(&out, -7);
+  th_status status = th_transformer_greedy(model, d->tape, source, length, BEGIN, END, &out, &error);
+  cr_assert(status == TH_OK, "%s", error.text);
+  return out;
+}
+
+/* END is likely but not certain: sequences end at different lengths. */
+static th_transformer *model_that_ends(th_dtype dtype) {
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, dtype, 3);
+  th_tensor values = th_params_values(model->params);
+  for (int64_t i = 0; i < values.shape[0]; i++) th_tensor_set(&values, i, 1.5 * th_tensor_get(&values, i));
+  th_tensor_set(&model->output.bias->value, END, 1.2);
+  return model;
+}
+
+Test(greedy, takes_the_most_likely_token_each_time_until_the_end) {
+  desk d = desk_open();
+  th_transformer *model = model_that_ends(TH_F64);
+  th_tensor source = ids_of(&d, 6, 5, 11);
+  const int32_t length[] = {5, 4, 3, 5, 2, 1};
+  th_tensor out = greedy(&d, model, &source, length, 8);
+  int ended = 0, open = 0;
+  for (int64_t b = 0; b < 6; b++) {
+    int32_t tokens[9] = {BEGIN};
+    th_tensor row;
+    th_view_slice(&row, &source, 0, b, b + 1);
+    for (int64_t t = 0; t < 8; t++) {
+      tokens[t + 1] = t && tokens[t] == END ? END : best_after(&d, model, &row, &length[b], tokens, t + 1);
+      cr_assert((int32_t)th_tensor_get(&out, b * 8 + t) == tokens[t + 1], "sequence %ld, token %ld", (long)b, (long)t);
+    }
+    if (tokens[8] == END) ended++;
+    else open++;
+  }
+  cr_expect(ended > 0 && open > 0, "the test wants both: %d ended, %d open", ended, open);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(greedy, fills_with_the_end_after_the_end) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  th_tensor source = ids_of(&d, 2, 3, 11);
+  th_tensor_set(&model->output.bias->value, END, 100);
+  th_tensor out = greedy(&d, model, &source, NULL, 4);
+  for (int64_t i = 0; i < 8; i++) cr_assert(th_tensor_get(&out, i) == END);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(greedy, stops_at_the_limit) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  th_tensor source = ids_of(&d, 2, 3, 11);
+  th_tensor_set(&model->output.bias->value, 5, 100); /* never the end */
+  for (int64_t limit = 1; limit <= 10; limit += 9) {
+    th_tensor out = greedy(&d, model, &source, NULL, limit);
+    for (int64_t i = 0; i < 2 * limit; i++) cr_assert(th_tensor_get(&out, i) == 5);
+  }
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(greedy, writes_into_a_view) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  th_tensor source = ids_of(&d, 2, 3, 11), whole = desk_zeros(&d, TH_I32, SHAPE(2, 3)), out;
+  th_tensor_set(&model->output.bias->value, 5, 100);
+  th_view_slice(&out, &whole, 1, 1, 3);
+  cr_assert(th_transformer_greedy(model, d.tape, &source, NULL, BEGIN, END, &out, NULL) == TH_OK);
+  EXPECT_VALUES(&whole, 0, 0, 5, 5, 0, 5, 5);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(greedy, leaves_the_tape_reset_and_recording_as_it_was) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  th_tensor source = ids_of(&d, 2, 3, 11);
+  for (int on = 0; on < 2; on++) {
+    th_tape_record(d.tape, on);
+    greedy(&d, model, &source, NULL, 4);
+    cr_expect(th_tape_recording(d.tape) == on);
+    cr_expect(th_tape_bytes(d.tape) == 0 && th_tape_error(d.tape) == NULL);
+  }
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(greedy, past_the_longest_sequence_is_an_error_and_leaves_the_tape_usable) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  th_tensor source = ids_of(&d, 2, 3, 11), out = desk_zeros(&d, TH_I32, SHAPE(2, 12));
+  th_error error = {0};
+  const char *text = "slice: [10,16] has no 0 to 11 on axis 0 (";
+  th_tensor_set(&model->output.bias->value, 5, 100);
+  cr_assert(th_transformer_greedy(model, d.tape, &source, NULL, BEGIN, END, &out, &error) == TH_ESHAPE);
+  cr_expect(!strncmp(error.text, text, strlen(text)), "%s", error.text);
+  cr_expect(th_tape_error(d.tape) == NULL && th_tape_recording(d.tape));
+  greedy(&d, model, &source, NULL, 4);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+/* ---- small layers --------------------------------------------------------------------------------------------------------------- */
+
+TestSuite(layers);
+
+Test(layers, embeddings_are_rows_times_the_root_of_the_width) {
+  desk d = desk_open();
+  th_params *set = th_params_new();
+  th_nn_embedding table = th_nn_embedding_make(set, "table", 5, 4, xavier);
+  cr_assert(th_params_make(set, TH_F64, 1, NULL) == TH_OK);
+  th_tensor ids = ids_of(&d, 2, 3, 5);
+  th_var *y = th_nn_embedding_forward(&table, d.tape, &ids);
+  cr_assert(y->value.ndim == 3 && y->value.shape[2] == 4);
+  for (int64_t i = 0; i < 24; i++)
+    cr_assert(th_tensor_get(&y->value, i) == 2 * th_tensor_get(&table.weight->value, (int64_t)th_tensor_get(&ids, i / 4) * 4 + i % 4));
+  th_params_free(set);
+  desk_close(&d);
+}
+
+Test(layers, feed_forward_is_two_products_around_its_activation) {
+  const char *const ops[] = {"relu", "gelu_erf", "gelu_tanh"};
+  for (int a = 0; a < 3; a++) {
+    desk d = desk_open();
+    th_params *set = th_params_new();
+    th_nn_feed_forward layer = th_nn_feed_forward_make(set, "ff", 4, 6, (th_activation)a, 0.5);
+    cr_assert(th_params_make(set, TH_F64, 1, NULL) == TH_OK);
+    th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(3, 4));
+    th_var *y = th_nn_feed_forward_forward(&layer, th_constant(d.tape, &x)), *act = y->in[0];
+    cr_expect_str_eq(act->op->name, ops[a]);
+    cr_expect(act->value.shape[1] == 6 && act->in[0]->in[0]->value.data == x.data);
+    cr_expect(th_params_find(set, "ff.linear1.weight") == layer.first.weight);
+    cr_expect(th_params_find(set, "ff.linear2.bias") == layer.second.bias);
+    th_params_free(set);
+    desk_close(&d);
+  }
+}
+
+Test(layers, pre_norm_normalises_what_goes_in_and_post_norm_what_comes_out) {
+  for (int pre = 0; pre < 2; pre++) {
+    desk d = desk_open();
+    th_params *set = th_params_new();
+    th_nn_layer_config config = {.width = 8, .heads = 2, .feed_forward = 12, .norm_first = pre};
+    th_nn_encoder_layer layer = th_nn_encoder_layer_make(set, "layer", &config, 0);
+    cr_assert(th_params_make(set, TH_F64, 1, NULL) == TH_OK);
+    th_tensor x = desk_uniform(&d, TH_F64, 3, 5, SHAPE(1, 3, 8));
+    th_var *in = th_constant(d.tape, &x), *y = th_nn_encoder_layer_forward(&layer, in, NULL, NULL);
+    th_var *sum, *wanted;
+    if (pre) {
+      sum = th_add(in, th_nn_attention_forward(&layer.self, th_nn_norm_forward(&layer.norm1, in), NULL, NULL, NULL));
+      wanted = th_add(sum, th_nn_feed_forward_forward(&layer.feed_forward, th_nn_norm_forward(&layer.norm2, sum)));
+    } else {
+      sum = th_nn_norm_forward(&layer.norm1, th_add(in, th_nn_attention_forward(&layer.self, in, NULL, NULL, NULL)));
+      wanted = th_nn_norm_forward(&layer.norm2, th_add(sum, th_nn_feed_forward_forward(&layer.feed_forward, sum)));
+    }
+    expect_near(&y->value, &wanted->value, 0, pre ? "pre-norm" : "post-norm");
+    double mean = 0;
+    for (int64_t i = 0; i < 8; i++) mean += th_tensor_get(&y->value, i) / 8;
+    cr_expect(pre ? fabs(mean) > 0.1 : fabs(mean) < 1e-12, "mean %g", mean);
+    th_params_free(set);
+    desk_close(&d);
+  }
+}

@@ -1,0 +1,174 @@
+/* Files of pairs: what is wrong with one is said with file and line; what is only spelt otherwise is not wrong. */
+#include "translate_run.h"
+
+TestSuite(translate_pairs, .init = enter_directory, .fini = leave_directory);
+
+#define TRAIN "train " SMALL_PAIRS " --steps 3 --out run"
+#define LITERAL(text) text, sizeof text - 1
+
+/* ---- files that are refused --------------------------------------------------------------------------- */
+
+Test(translate_pairs, a_missing_file) { refuses(1, "translate train: pairs.tsv: cannot read: No such file or directory", TRAIN); }
+
+Test(translate_pairs, a_file_that_may_not_be_read) {
+  put_pairs("pairs.tsv", 100);
+  cr_assert_eq(chmod("pairs.tsv", 0), 0);
+  cr_assert_eq(chmod(".", 0777), 0);
+  as_nobody = true;
+  uint64_t before = 0;
+  if (!geteuid()) before = everything_here();
+  translate(TRAIN);
+  assert_complains(1, "pairs.tsv: cannot read: Permission denied");
+  if (!geteuid()) cr_assert_eq(everything_here(), before);
+  cr_assert_not(exists("run"));
+}
+
+Test(translate_pairs, a_directory) {
+  cr_assert_eq(mkdir("pairs.tsv", 0777), 0);
+  refuses(1, "pairs.tsv: cannot read: Is a directory", TRAIN);
+}
+
+Test(translate_pairs, an_empty_file) {
+  put_text("pairs.tsv", "");
+  refuses(1, "pairs.tsv: empty: want lines of source<TAB>target", TRAIN);
+  put_text("pairs.tsv", "\xEF\xBB\xBF");
+  refuses(1, "pairs.tsv: empty: want lines of source<TAB>target", TRAIN);
+}
+
+Test(translate_pairs, text_that_is_not_utf8) {
+  put_text("pairs.tsv", "abc\tdef\nab\tde\xFF\nabc\tdef\n");
+  refuses(1, "pairs.tsv:2: not valid UTF-8 at byte 6", TRAIN);
+  put_text("pairs.tsv", "\xC3\tdef\n");
+  refuses(1, "pairs.tsv:1: not valid UTF-8 at byte 1", TRAIN);
+  put_text("pairs.tsv", "abc\tdef\nabc\te\xCC");
+  refuses(1, "pairs.tsv:2: not valid UTF-8 at byte 6", TRAIN);
+  put_text("pairs.tsv", "abc\t\xED\xA0\x80\n"); /* a surrogate */
+  refuses(1, "pairs.tsv:1: not valid UTF-8 at byte 5", TRAIN);
+}
+
+Test(translate_pairs, a_zero_byte) {
+  put("pairs.tsv", LITERAL("abc\tdef\na\0c\tdef\n"));
+  refuses(1, "pairs.tsv:2: a zero byte in the text", TRAIN);
+}
+
+Test(translate_pairs, a_line_without_a_tab) {
+  put_text("pairs.tsv", "abc\tdef\n\nabc\tdef\n");
+  refuses(1, "pairs.tsv:2: no tab: want source<TAB>target", TRAIN);
+  put_text("pairs.tsv", "abc\tdef\nabc\tdef\nabc def");
+  refuses(1, "pairs.tsv:3: no tab", TRAIN);
+}
+
+Test(translate_pairs, a_line_with_two_tabs) {
+  put_text("pairs.tsv", "abc\tdef\tghi\n");
+  refuses(1, "pairs.tsv:1: more than one tab: want source<TAB>target", TRAIN);
+}
+
+Test(translate_pairs, a_side_that_is_empty) {
+  put_text("pairs.tsv", "abc\tdef\n\tdef\n");
+  refuses(1, "pairs.tsv:2: nothing before the tab", TRAIN);
+  put_text("pairs.tsv", "abc\tdef\nabc\t\r\n");
+  refuses(1, "pairs.tsv:2: nothing after the tab", TRAIN);
+}
+
+Test(translate_pairs, a_side_without_a_word) {
+  put_text("pairs.tsv", "a b\tc d\na b\t \n");
+  refuses(1, "pairs.tsv:2: the target has no token", TRAIN " --unit word --held-out-part 0.001");
+}
+
+Test(translate_pairs, a_sequence_that_is_too_long) {
+  put_text("pairs.tsv", "abc\tde\nabcd\tde\n");
+  refuses(1, "pairs.tsv:2: the source has 4 tokens, the model takes 3 (--max-length)", TRAIN " --max-length 3");
+  put_text("pairs.tsv", "ab\tdef\n");
+  refuses(1, "pairs.tsv:1: the target has 3 tokens, the model takes 2 (--max-length)", TRAIN " --max-length 2");
+}
+
+Test(translate_pairs, too_few) {
+  put_text("pairs.tsv", "abc\tdef\n");
+  refuses(1, "pairs.tsv: 1 pairs are too few: ", TRAIN);
+}
+
+Test(translate_pairs, an_invalid_model_is_refused_before_anything_is_written) {
+  put_pairs("pairs.tsv", 100);
+  refuses(2, "3 heads do not divide a width of 16", TRAIN " --heads 3");
+}
+
+/* ---- files that are not -------------------------------------------------------------------------------- */
+
+Test(translate_pairs, a_run_keeps_its_own_copy) {
+  put_pairs("pairs.tsv", 100);
+  works(TRAIN);
+  cr_assert(same_bytes("run/pairs.tsv", "pairs.tsv"));
+  cr_assert_eq(remove("pairs.tsv"), 0);
+  works("train --out run --steps 4");
+  works("eval run");
+}
+
+/* 100 pairs, each letter of the alphabet with and without a diaeresis, which is one code point or two. */
+static void put_spelt(const char *path, const char *start, const char *a_umlaut, const char *end, bool last_end) {
+  FILE *file = fopen(path, "w");
+  cr_assert_not_null(file);
+  fputs(start, file);
+  for (int i = 0; i < 100; i++) {
+    char x = (char)('a' + i / 10), y = (char)('a' + i % 10);
+    fprintf(file, "%c%s%c\t%c%s%c%s", x, a_umlaut, y, y, a_umlaut, x, i < 99 || last_end ? end : "");
+  }
+  cr_assert_eq(fclose(file), 0);
+}
+
+Test(translate_pairs, line_ends_marks_and_normal_forms_change_nothing) {
+  put_spelt("pairs.tsv", "", "\xC3\xA4", "\n", true);
+  works("train " SMALL_PAIRS " --steps 5 --out plain");
+  put_spelt("pairs.tsv", "\xEF\xBB\xBF", "a\xCC\x88", "\r\n", false);
+  works("train " SMALL_PAIRS " --steps 5 --out other");
+  cr_assert(same_bytes("plain/vocab.source.json", "other/vocab.source.json"));
+  cr_assert(same_bytes("plain/vocab.target.json", "other/vocab.target.json"));
+  cr_assert(same_bytes("plain/model.safetensors", "other/model.safetensors"));
+}
+
+Test(translate_pairs, a_pipe_is_read_only_once) {
+  put_pairs("pairs.tsv", 100);
+  cr_assert_eq(mkfifo("pipe", 0600), 0);
+  fflush(NULL);
+  pid_t writer = fork();
+  if (!writer) {
+    size_t size;
+    char *bytes = get("pairs.tsv", &size);
+    int fd = open("pipe", O_WRONLY);
+    _exit(write(fd, bytes, size) == (ssize_t)size ? 0 : 1);
+  }
+  works("train " SHAPE " --pairs pipe --held-out 20 --steps 2 --out run");
+  cr_assert_eq(wait_for(writer), 0);
+  cr_assert(same_bytes("run/pairs.tsv", "pairs.tsv"));
+}
+
+Test(translate_pairs, words_are_tokens_where_wanted) {
+  FILE *file = fopen("pairs.tsv", "w");
+  for (int i = 0; i < 100; i++) fprintf(file, "w%d  v%d\tx%d y%d\n", i / 10, i % 10, i % 10, i / 10);
+  cr_assert_eq(fclose(file), 0);
+  works("train " SMALL_PAIRS " --unit word --steps 3 --out run");
+  assert_says("vocabularies of 24 and 24 tokens, at most 2 tokens a side");
+}
+
+/* The same pairs, spelt with the letters of one code point or two in turn: without care for normal forms
+ * some of them would be in training under one spelling and held out under the other. */
+Test(translate_pairs, another_spelling_of_a_source_is_not_held_out_when_the_first_is_trained_on) {
+  put_spelt("pairs.tsv", "", "\xC3\xA4", "\n", true);
+  put_spelt("nfd.tsv", "", "a\xCC\x88", "\n", true);
+  works("train " SMALL_PAIRS " --held-out 1000 --steps 1 --out one");
+  char once[64];
+  int train, held_out;
+  const char *line = strchr(last.out, '\n') + 1;
+  cr_assert_eq(sscanf(line, "%d pairs to train on, %d held out", &train, &held_out), 2);
+  cr_assert_eq(train + held_out, 100);
+  size_t size, more;
+  char *nfc = get("pairs.tsv", &size), *nfd = get("nfd.tsv", &more);
+  FILE *file = fopen("pairs.tsv", "w");
+  fwrite(nfc, 1, size, file);
+  fwrite(nfd, 1, more, file);
+  cr_assert_eq(fclose(file), 0);
+  free(nfc);
+  free(nfd);
+  works("train " SMALL_PAIRS " --held-out 1000 --steps 1 --out two");
+  snprintf(once, sizeof once, "%d pairs to train on, %d held out", 2 * train, 2 * held_out);
+  assert_says(once);
+}

@@ -1,0 +1,319 @@
+/* translate train: the same run gives the same bytes however it is cut in pieces, and says what it does. */
+#include "translate_run.h"
+
+#include <dirent.h>
+#include <jansson.h>
+#include <sys/ioctl.h>
+
+TestSuite(translate_train, .init = enter_directory, .fini = leave_directory);
+
+/* What must not change a single byte: dropout on, checkpoints at odd places. */
+#define TOY "train " SMALL " --dropout 0.1 --batch 16 --save-every 7"
+#define PAIRS "train " SMALL_PAIRS " --dropout 0.1 --save-every 7"
+static const char *const tasks[] = {TOY, PAIRS};
+
+static void assert_same_run(const char *a, const char *b) {
+  static const char *const files[] = {"model.safetensors", "optimizer.safetensors"};
+  for (int i = 0; i < 2; i++) {
+    char a_path[64], b_path[64];
+    snprintf(a_path, sizeof a_path, "%s/%s", a, files[i]);
+    snprintf(b_path, sizeof b_path, "%s/%s", b, files[i]);
+    cr_assert(same_bytes(a_path, b_path), "%s and %s differ", a_path, b_path);
+  }
+}
+
+/* ---- the same seed ------------------------------------------------------------------------------------- */
+
+Test(translate_train, the_same_seed_gives_the_same_bytes_with_any_number_of_threads) {
+  works("train " SMALL " --dropout 0.1 --steps 20 --threads 1 --out one");
+  works("train " SMALL " --dropout 0.1 --steps 20 --threads 2 --out two");
+  assert_same_run("one", "two");
+}
+
+Test(translate_train, a_model_whose_products_are_cut_for_threads_gives_the_same_bytes) {
+  works("train --width 128 --batch 64 --held-out 20 --steps 3 --threads 1 --out one");
+  works("train --width 128 --batch 64 --held-out 20 --steps 3 --threads 2 --out two");
+  works("train --width 128 --batch 64 --held-out 20 --steps 3 --threads 5 --out five");
+  assert_same_run("one", "two");
+  assert_same_run("one", "five");
+}
+
+Test(translate_train, another_seed_gives_other_bytes) {
+  works("train " SMALL " --steps 2 --out one");
+  works("train " SMALL " --steps 2 --seed 2 --out two");
+  cr_assert_not(same_bytes("one/model.safetensors", "two/model.safetensors"));
+}
+
+Test(translate_train, how_often_it_reports_or_saves_changes_nothing) {
+  works("train " SMALL " --dropout 0.1 --steps 12 --out one");
+  works("train " SMALL " --dropout 0.1 --steps 12 --report-every 1 --save-every 5 --out two");
+  assert_same_run("one", "two");
+}
+
+/* ---- stopped and gone on with --------------------------------------------------------------------------- */
+
+/* Strictly rising steps, whole lines, the last of them at the end of the run. */
+static void assert_metrics_rise_to(const char *path, json_int_t last_step) {
+  FILE *file = fopen(path, "r");
+  cr_assert_not_null(file);
+  char line[1024];
+  json_int_t before = 0;
+  while (fgets(line, sizeof line, file)) {
+    json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+    json_int_t step = json_integer_value(json_object_get(object, "step"));
+    cr_assert(json_is_object(object), "%s: %s", path, line);
+    cr_assert_gt(step, before, "%s: step %d after %d", path, (int)step, (int)before);
+    before = step;
+    json_decref(object);
+  }
+  fclose(file);
+  cr_assert_eq(before, last_step);
+}
+
+Test(translate_train, two_halves_make_the_same_as_one_run) {
+  put_pairs("pairs.tsv", 100);
+  for (int i = 0; i < 2; i++) {
+    remove_tree("whole");
+    remove_tree("halves");
+    works("%s --schedule constant --report-every 3 --steps 20 --out whole", tasks[i]);
+    works("%s --schedule constant --report-every 3 --steps 10 --out halves", tasks[i]);
+    works("train --out halves --steps 20");
+    assert_says("going on in halves from step 10 of 20");
+    assert_same_run("halves", "whole");
+    assert_metrics_rise_to("halves/metrics.jsonl", 20);
+  }
+}
+
+Test(translate_train, settings_given_to_go_on_are_kept) {
+  works("train " SMALL " --schedule constant --steps 2 --out run");
+  works("train --out run --steps 4 --report-every 1");
+  works("train --out run");
+  assert_says("all 4 steps are made");
+}
+
+/* A training process whose standard output is a pipe too small for all its lines, so that it cannot run
+ * ahead of who reads them. */
+typedef struct trainee {
+  pid_t child;
+  int out;
+} trainee;
+
+static __attribute__((format(printf, 1, 2))) trainee start(const char *format, ...) {
+  command_line a;
+  int ends[2], errors = open("errors", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  va_list values;
+  va_start(values, format);
+  cut(&a, format, values);
+  va_end(values);
+  cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+  cr_assert_geq(fcntl(ends[1], F_SETPIPE_SZ, 4096), 4096);
+  pid_t child = start_program(a.word, ends[1], errors);
+  close(ends[1]);
+  close(errors);
+  return (trainee){child, ends[0]};
+}
+
+/* Reads on until a line says that step `step` is made. */
+static void read_to_step(const trainee *t, int step) {
+  char line[256];
+  size_t length = 0;
+  int made = 0;
+  while (made < step) {
+    cr_assert_eq(read(t->out, line + length, 1), 1, "it ended before step %d", step);
+    if (line[length++] != '\n' && length < sizeof line - 1) continue;
+    line[length] = 0;
+    length = 0;
+    sscanf(line, "step %d", &made);
+  }
+}
+
+/* Until nothing more goes into the pipe: the program then waits in write(). */
+static void wait_until_full(const trainee *t) {
+  int before = 0, now = 0;
+  read_to_step(t, 1);
+  do {
+    usleep(50000);
+    before = now;
+    cr_assert_eq(ioctl(t->out, FIONREAD, &now), 0);
+  } while (now < 3000 || now > before);
+}
+
+/* Reads what is left and waits; the status as in `last`. */
+static int end_of(const trainee *t, char *text, size_t room) {
+  size_t length = 0;
+  for (ssize_t got; (got = read(t->out, text + length, room - 1 - length)) > 0;) length += (size_t)got;
+  text[length] = 0;
+  close(t->out);
+  return wait_for(t->child);
+}
+
+Test(translate_train, a_run_stopped_by_ctrl_c_goes_on_to_the_same_bytes) {
+  static char text[65536];
+  put_pairs("pairs.tsv", 100);
+  for (int i = 0; i < 2; i++) {
+    remove_tree("whole");
+    remove_tree("run");
+    works("%s --steps 120 --out whole", tasks[i]);
+    trainee t = start("%s --steps 120 --report-every 1 --out run", tasks[i]);
+    read_to_step(&t, 10);
+    cr_assert_eq(kill(t.child, SIGINT), 0);
+    cr_assert_eq(end_of(&t, text, sizeof text), 130, "%s", text);
+    cr_assert(strstr(text, "all saved. To go on: translate train --out run\n"), "%s", text);
+    cr_assert_not(exists("run/curve.png"), "it was stopped in the middle");
+    works("train --out run");
+    assert_says("going on in run from step ");
+    assert_same_run("run", "whole");
+    assert_metrics_rise_to("run/metrics.jsonl", 120);
+  }
+}
+
+Test(translate_train, a_stop_while_its_output_is_not_read_loses_no_line) {
+  static char text[65536];
+  trainee t = start(TOY " --steps 500 --report-every 1 --out run");
+  wait_until_full(&t);
+  cr_assert_eq(kill(t.child, SIGTERM), 0);
+  cr_assert_eq(end_of(&t, text, sizeof text), 128 + SIGTERM, "%s", text);
+  int before = 1, step;
+  double loss;
+  for (const char *line = text; (line = strstr(line, "step ")) != NULL; line++)
+    if (sscanf(line, "step %d  loss %lf", &step, &loss) == 2) cr_assert_eq(step, ++before, "a line is lost:\n%s", text);
+  cr_assert_gt(before, 1);
+}
+
+Test(translate_train, a_second_ctrl_c_ends_it_at_once) {
+  static char text[65536];
+  trainee t = start(TOY " --steps 500 --report-every 1 --out run");
+  wait_until_full(&t);
+  cr_assert_eq(kill(t.child, SIGINT), 0);
+  usleep(20000); /* two signals that are both pending are one */
+  cr_assert_eq(kill(t.child, SIGINT), 0);
+  cr_assert_eq(end_of(&t, text, sizeof text), 128 + SIGINT);
+  cr_assert_not(strstr(text, "all saved"), "%s", text);
+  works("train --out run --steps 60");
+}
+
+Test(translate_train, a_run_killed_at_any_moment_goes_on_to_the_same_bytes) {
+  static const int steps_read[] = {1, 8, 20, 33, 50, 71, 90}; /* the pipe has room for 45 lines more */
+  static char text[65536];
+  put_pairs("pairs.tsv", 100);
+  for (int i = 0; i < 2; i++) {
+    remove_tree("whole");
+    remove_tree("run");
+    works("%s --steps 150 --out whole", tasks[i]);
+    for (size_t k = 0; k < sizeof steps_read / sizeof *steps_read; k++) {
+      trainee t = start("%s --steps 150 --report-every 1 --out run", tasks[i]);
+      read_to_step(&t, steps_read[k]);
+      usleep((useconds_t)(rand() % 3000));
+      cr_assert_eq(kill(t.child, SIGKILL), 0);
+      cr_assert_eq(end_of(&t, text, sizeof text), 128 + SIGKILL);
+    }
+    works("train --out run");
+    assert_says("going on in run from step ");
+    assert_same_run("run", "whole");
+    assert_metrics_rise_to("run/metrics.jsonl", 150);
+  }
+}
+
+/* Before there is a checkpoint there is no run at all; afterwards there is a whole one. */
+Test(translate_train, a_run_killed_while_it_begins_is_there_whole_or_not_at_all) {
+  works(TOY " --steps 20 --out whole");
+  for (int i = 0; i < 12; i++) {
+    char text[65536];
+    trainee t = start(TOY " --steps 20 --out run");
+    usleep((useconds_t)(i * 2000));
+    kill(t.child, SIGKILL);
+    end_of(&t, text, sizeof text);
+    if (exists("run")) works("eval run");
+  }
+  works(TOY " --steps 20 --out run");
+  assert_same_run("run", "whole");
+}
+
+Test(translate_train, a_run_that_is_complete_says_so_and_stays_as_it_is) {
+  works("train " SMALL " --steps 3 --out run");
+  works("train " SMALL " --steps 3 --out twin");
+  works("train --out run");
+  assert_says("the run in run is complete: all 3 steps are made; a higher --steps goes on");
+  assert_same_run("run", "twin");
+  cr_assert(same_bytes("run/metrics.jsonl", "twin/metrics.jsonl"));
+  works("train " SMALL " --steps 3 --out run");
+  assert_same_run("run", "twin");
+}
+
+/* ---- what it shows ----------------------------------------------------------------------------------------- */
+
+static void assert_is_png(const char *path) {
+  static const char begin[] = "\x89PNG\r\n\x1a\n", end[] = "IEND\xAE\x42\x60\x82";
+  size_t size;
+  char *bytes = get(path, &size);
+  cr_assert_gt(size, 100, "%s", path);
+  cr_assert(!memcmp(bytes, begin, 8) && !memcmp(bytes + size - 8, end, 8), "%s is no PNG", path);
+  free(bytes);
+}
+
+static void assert_pictures_are_as_said(void) {
+  int said, found = 0;
+  char directory_said[256], curve_said[256], path[600];
+  const char *line = strstr(last.out, " pictures: ");
+  while (line > last.out && line[-1] != '\n') line--;
+  cr_assert_eq(sscanf(line, "%d pictures: %255[^,], %255s", &said, directory_said, curve_said), 3, "%s", last.out);
+  DIR *pictures = opendir(directory_said);
+  cr_assert_not_null(pictures, "%s", directory_said);
+  for (const struct dirent *file; (file = readdir(pictures)) != NULL;) {
+    if (file->d_name[0] == '.') continue;
+    snprintf(path, sizeof path, "%s/%s", directory_said, file->d_name);
+    assert_is_png(path);
+    found++;
+  }
+  closedir(pictures);
+  assert_is_png(curve_said);
+  cr_assert_eq(found + 1, said);
+}
+
+Test(translate_train, every_picture_it_speaks_of_is_there) {
+  works("train " SMALL " --steps 3 --out run");
+  assert_says("10 pictures: run/heatmaps, run/curve.png");
+  assert_pictures_are_as_said();
+  put_pairs("pairs.tsv", 100);
+  works("train " SMALL_PAIRS " --encoder-layers 2 --steps 3 --out pairs");
+  assert_says("13 pictures: pairs/heatmaps, pairs/curve.png");
+  assert_pictures_are_as_said();
+}
+
+Test(translate_train, progress_is_plain_lines_where_nobody_watches) {
+  works("train " SMALL " --steps 6 --report-every 2 --out run");
+  cr_assert_null(strpbrk(last.out, "\r\033"), "%s", last.out);
+  assert_says("\nstep      2  loss ");
+  assert_says("\nstep      4  loss ");
+  assert_says("\nstep      6  loss ");
+  cr_assert_eq(last.out[last.out_size - 1], '\n');
+}
+
+/* What the program writes where standard output is a terminal. */
+static __attribute__((format(printf, 3, 4))) void run_on_terminal(char *text, size_t room, const char *format, ...) {
+  command_line a;
+  va_list values;
+  va_start(values, format);
+  cut(&a, format, values);
+  va_end(values);
+  size_t length = 0;
+  int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  cr_assert(master >= 0 && !grantpt(master) && !unlockpt(master));
+  int slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+  cr_assert_geq(slave, 0);
+  pid_t child = start_program(a.word, slave, slave);
+  close(slave);
+  for (ssize_t got; (got = read(master, text + length, room - 1 - length)) > 0;) length += (size_t)got;
+  text[length] = 0;
+  close(master);
+  cr_assert_eq(wait_for(child), 0, "%s", text);
+}
+
+Test(translate_train, progress_is_one_live_line_on_a_terminal) {
+  static char text[65536];
+  run_on_terminal(text, sizeof text, "train " SMALL " --steps 6 --report-every 3 --out run");
+  cr_assert(strstr(text, "\r\033[Kstep 1 of 6  loss "), "%s", text);
+  cr_assert(strstr(text, "tokens/s  0:0"), "%s", text);
+  cr_assert(strstr(text, "\r\033[Kstep      3  loss "), "the live line is cleared before another: %s", text);
+  cr_assert_null(strstr(text, "left\r\n"), "the live line stays one: %s", text);
+}

@@ -1,0 +1,46 @@
+#!/bin/sh
+# valgrind.sh BUILD: the program's main paths, good and bad, under valgrind. valgrind knows no AVX-512, so the
+# build is for an older processor, and OpenBLAS is told to do likewise.
+set -eu
+program=$1/translate
+export OPENBLAS_CORETYPE=Haswell
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+small="--width 16 --heads 2 --encoder-layers 1 --decoder-layers 1 --feed-forward 32 --max-length 6 --held-out 20 --batch 8 --threads 2"
+check() { # STATUS COMMAND...: no error, no leak, and this exit status
+  wanted=$1
+  shift
+  echo "  valgrind translate $*"
+  status=0
+  valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect,possible --errors-for-leak-kinds=definite,indirect,possible \
+    --suppressions=tests/valgrind.supp --error-exitcode=99 "$program" "$@" >"$work/out" 2>"$work/err" || status=$?
+  if [ "$status" != "$wanted" ]; then
+    echo "exit status $status, not $wanted" >&2
+    cat "$work/err" >&2
+    exit 1
+  fi
+}
+# shellcheck disable=SC2086  # the flags are meant to split
+check 0 train --task reverse --symbols 8 --steps 6 --dropout 0.1 $small --out "$work/toy"
+check 0 train --steps 8 --out "$work/toy"
+echo abcd >"$work/in"
+check 0 decode "$work/toy" <"$work/in"
+check 0 eval "$work/toy" --json
+check 0 gradcheck "$work/toy"
+i=0
+while [ $i -lt 60 ]; do
+  printf 'word%d\tmot%d\n' $i $i
+  i=$((i + 1))
+done >"$work/pairs.tsv"
+# shellcheck disable=SC2086
+check 0 train --pairs "$work/pairs.tsv" $small --max-length 0 --steps 6 --out "$work/pairs"
+printf 'no tab\n' >"$work/bad.tsv"
+check 1 train --pairs "$work/bad.tsv" --out "$work/bad"
+check 1 train --pairs "$work/none.tsv" --out "$work/bad"
+check 2 train --task reverse --rate -1 --out "$work/bad"
+check 2 train --task reverse --width 16 --heads 3 --out "$work/bad"
+check 1 eval "$work/none"
+head -c 3000 "$work/toy/optimizer.safetensors" >"$work/cut"
+cp "$work/cut" "$work/toy/optimizer.safetensors"
+check 1 train --steps 9 --out "$work/toy"
+echo "valgrind: no errors, no leaks"
