@@ -41,7 +41,9 @@ libraries = $(shell pkg-config --libs $(modules_run) 2>/dev/null) -lm -lpthread
 library_c := $(wildcard src/*/*.c)
 program_c := $(wildcard examples/translate/*.c)
 single_c := $(wildcard examples/*.c)
-test_c := $(wildcard tests/*.c)
+test_c := $(wildcard tests/*.c tests/translate/*.c)
+# What the tests of the program look into.
+program_parts := $(addprefix examples/translate/,toy.c data.c batch.c pairs.c settings.c)
 bench_c := $(wildcard bench/*.c)
 object = $(patsubst %.c,$(B)/%.o,$(1))
 
@@ -99,7 +101,7 @@ $(benches): $(B)/%: $(B)/bench/%.o $(library)
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
 cases := $(B)/tests/gradcheck/ops.o $(B)/tests/gradcheck/modules.o
-$(tests): $(call object,$(test_c)) $(cases) $(library)
+$(tests): $(call object,$(test_c) $(program_parts)) $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
 
@@ -107,7 +109,7 @@ $(gradcheck): $(B)/tests/gradcheck/main.o $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- doing -----------------------------------------------------------------------------------------
 
@@ -133,13 +135,16 @@ asan:
 	$(MAKE) MODE=asan check
 
 valgrind: packages
-	@$(MAKE) --no-print-directory MODE=debug ARCH=x86-64-v3 $(patsubst $(B)/%,build/debug/%,$(program))
-	tests/valgrind.sh build/debug
+	@scripts/packages.sh command=valgrind:valgrind
+	@$(MAKE) --no-print-directory MODE=debug ARCH=x86-64-v3 B=build/valgrind build/valgrind/translate
+	tests/valgrind.sh build/valgrind
 
 format:
+	@scripts/packages.sh command=clang-format:clang-format
 	clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(bench_c) $(wildcard tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h tests/*.h tests/*/*.h)
 
-lint:
+lint: packages
+	@scripts/packages.sh command=clang-tidy:clang-tidy command=cppcheck:cppcheck
 	clang-tidy --quiet $(library_c) $(program_c) $(single_c) -- $(filter-out -Werror,$(cflags)) $(external)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 --inline-suppr \
 	  --suppressions-list=.cppcheck -Iinclude src examples

@@ -144,7 +144,7 @@ awk '
     times[id] = times[id] " " field("seconds_per_step")
     best[row " " field("engine")] = least(field("min") + 0, best[row " " field("engine")] + 0)
     if (field("engine") != "tapehead") next
-    speed[row " " field("threads")] = field("gflops")
+    work[row] = field("gflops") * field("seconds_per_step") # the same in each run
     peak[row] = field("peak_bytes")
   }
   END {
@@ -158,10 +158,9 @@ awk '
       text = text " " cell(row " tapehead 2"); ours = least(ours, time)
       text = text " " cell(row " pytorch 1"); theirs = time
       text = text " " cell(row " pytorch 2"); theirs = least(theirs, time)
-      g = speed[row " 1"] + 0 > speed[row " 2"] + 0 ? speed[row " 1"] : speed[row " 2"]
       ratio = theirs ? sprintf("%.2f", theirs / ours) : "-"
       at_best = theirs ? sprintf("%.2f", best[row " pytorch"] / best[row " tapehead"]) : "-"
-      printf "%s %7s %7s %8.1f %8.1f\n", text, ratio, at_best, g, peak[row] / 1e6
+      printf "%s %7s %7s %8.1f %8.1f\n", text, ratio, at_best, work[row] / ours, peak[row] / 1e6
     }
   }' "$lines"
 

@@ -1,17 +1,17 @@
 #!/bin/sh
-# packages.sh MODULE:PACKAGE...: installs the Debian packages whose pkg-config module is missing.
-# Where apt-get is not to be had, prints what is needed and stops.
+# packages.sh MODULE:PACKAGE... command=NAME:PACKAGE...: installs the Debian packages whose pkg-config module or
+# whose command is missing. Where apt-get is not to be had, prints what is needed and stops.
 set -u
 
 missing=
-if ! command -v pkg-config >/dev/null 2>&1; then
-  missing="pkg-config"
-  for pair in "$@"; do missing="$missing ${pair#*:}"; done
-else
-  for pair in "$@"; do
-    pkg-config --exists "${pair%%:*}" || missing="$missing ${pair#*:}"
-  done
-fi
+command -v pkg-config >/dev/null 2>&1 || missing="pkg-config"
+for pair in "$@"; do
+  what=${pair%%:*}
+  case $what in
+  command=*) command -v "${what#command=}" >/dev/null 2>&1 ;;
+  *) pkg-config --exists "$what" 2>/dev/null ;;
+  esac || missing="$missing ${pair#*:}"
+done
 # A font for the labels in pictures; any will do.
 if command -v fc-list >/dev/null 2>&1; then
   [ -n "$(fc-list 2>/dev/null | head -n 1)" ] || missing="$missing fonts-dejavu-core"

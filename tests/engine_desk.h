@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
+#define SHAPE(...) \
+  (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]) { __VA_ARGS__ }
 #define SCALAR 0, NULL
 
 typedef struct desk {
@@ -42,7 +43,8 @@ static inline th_tensor desk_zeros(desk *d, th_dtype dtype, int ndim, const int6
   return made;
 }
 
-static inline th_tensor desk_uniform(desk *d, th_dtype dtype, double low, double high, int ndim, const int64_t *shape) {
+static inline th_tensor desk_uniform(desk *d, th_dtype dtype, double low, double high, int ndim,
+                                     const int64_t *shape) {
   th_tensor made = desk_zeros(d, dtype, ndim, shape);
   th_fill_uniform(&made, low, high, (th_random){17, d->stream++});
   return made;
@@ -67,7 +69,7 @@ static inline th_var *desk_leaf(desk *d, const th_tensor *value, th_tensor *grad
   return th_leaf(d->tape, value, grad);
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static inline double largest_size(const th_tensor *x) {
   double most = 0;
@@ -85,13 +87,14 @@ static inline int64_t first_difference(const th_tensor *a, const th_tensor *b, d
   return -1;
 }
 
-static inline void expect_near(const th_tensor *got, const th_tensor *wanted, double limit, const char *what) {
+static inline void expect_near(const th_tensor *got, const th_tensor *wanted, double limit,
+                               const char *what) {
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
   cr_assert(th_tensor_same_shape(got, wanted), "%s: %s, wanted %s", what, th_shape_text(a, got),
             th_shape_text(b, wanted));
   int64_t i = first_difference(got, wanted, limit);
-  cr_assert(i < 0, "%s: element %ld of %s is %.17g, wanted %.17g (to %g)", what, (long)i, th_shape_text(a, got),
-            th_tensor_get(got, i), th_tensor_get(wanted, i), limit);
+  cr_assert(i < 0, "%s: element %ld of %s is %.17g, wanted %.17g (to %g)", what, (long)i,
+            th_shape_text(a, got), th_tensor_get(got, i), th_tensor_get(wanted, i), limit);
 }
 
 static inline void expect_values(const th_tensor *got, int64_t count, const double *wanted, double limit,
@@ -101,10 +104,12 @@ static inline void expect_values(const th_tensor *got, int64_t count, const doub
   cr_assert(th_tensor_count(got) == count, "%s: %ld elements", what, (long)th_tensor_count(got));
   flat = *got;
   int64_t i = first_difference(&flat, &list, limit);
-  cr_assert(i < 0, "%s: element %ld is %.17g, wanted %.17g", what, (long)i, th_tensor_get(got, i), wanted[i < 0 ? 0 : i]);
+  cr_assert(i < 0, "%s: element %ld is %.17g, wanted %.17g", what, (long)i, th_tensor_get(got, i),
+            wanted[i < 0 ? 0 : i]);
 }
 #define EXPECT_VALUES(got, limit, ...) \
-  expect_values(got, (int64_t)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), (double[]){__VA_ARGS__}, limit, #got)
+  expect_values(got, (int64_t)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), (double[]){__VA_ARGS__}, \
+                limit, #got)
 
 static inline void expect_no_error(const th_tape *tape) {
   const th_error *error = th_tape_error(tape);
@@ -112,7 +117,8 @@ static inline void expect_no_error(const th_tape *tape) {
 }
 
 /* The error is `text` and was met at this line of this file. */
-static inline void expect_error_at(const th_tape *tape, th_status status, const char *text, const char *file, int line) {
+static inline void expect_error_at(const th_tape *tape, th_status status, const char *text, const char *file,
+                                   int line) {
   const th_error *error = th_tape_error(tape);
   char wanted[600];
   snprintf(wanted, sizeof wanted, "%s (%s:%d)", text, file, line);

@@ -10,7 +10,8 @@
 /* The element of x, broadcast from the right, that stands at `index` of a tensor of `ndim` axes. */
 static inline double plain_at(const th_tensor *x, int ndim, const int64_t *index) {
   int64_t place = 0;
-  for (int i = 0; i < x->ndim; i++) place = place * x->shape[i] + (x->shape[i] == 1 ? 0 : index[ndim - x->ndim + i]);
+  for (int i = 0; i < x->ndim; i++)
+    place = place * x->shape[i] + (x->shape[i] == 1 ? 0 : index[ndim - x->ndim + i]);
   return P(x)[place];
 }
 
@@ -29,7 +30,8 @@ static inline th_tensor plain_each(desk *d, const th_tensor *x, double (*f)(doub
   return y;
 }
 
-static inline th_tensor plain_pair(desk *d, const th_tensor *a, const th_tensor *b, double (*f)(double, double)) {
+static inline th_tensor plain_pair(desk *d, const th_tensor *a, const th_tensor *b,
+                                   double (*f)(double, double)) {
   int64_t shape[TH_MAX_DIMS], index[TH_MAX_DIMS] = {0}, n = 0;
   int ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
   for (int i = 0; i < ndim; i++) {
@@ -122,7 +124,8 @@ static inline th_tensor plain_reduce(desk *d, const th_tensor *x, unsigned axes,
 static inline bool plain_sees(const th_mask *mask, const th_tensor *scores, const int64_t *index) {
   int last = scores->ndim - 1;
   if (!mask) return true;
-  if (mask->causal && index[last] > index[last - 1] + scores->shape[last] - scores->shape[last - 1]) return false;
+  if (mask->causal && index[last] > index[last - 1] + scores->shape[last] - scores->shape[last - 1])
+    return false;
   if (mask->key_length && index[last] >= mask->key_length[index[0]]) return false;
   if (!mask->allowed) return true;
   int64_t place = 0;
@@ -154,8 +157,8 @@ static inline th_tensor plain_softmax(desk *d, const th_tensor *x, const th_mask
   return y;
 }
 
-static inline th_tensor plain_layer_norm(desk *d, const th_tensor *x, const th_tensor *weight, const th_tensor *bias,
-                                         double epsilon) {
+static inline th_tensor plain_layer_norm(desk *d, const th_tensor *x, const th_tensor *weight,
+                                         const th_tensor *bias, double epsilon) {
   th_tensor y = desk_zeros(d, TH_F64, x->ndim, x->shape);
   int64_t n = x->shape[x->ndim - 1];
   for (int64_t row = 0; row < th_tensor_count(x) / n; row++) {
@@ -169,7 +172,8 @@ static inline th_tensor plain_layer_norm(desk *d, const th_tensor *x, const th_t
   return y;
 }
 
-static inline th_tensor plain_cross_entropy(desk *d, const th_tensor *logits, const int32_t *targets, double smoothing) {
+static inline th_tensor plain_cross_entropy(desk *d, const th_tensor *logits, const int32_t *targets,
+                                            double smoothing) {
   th_tensor logs = plain_softmax(d, logits, NULL, true), y = desk_zeros(d, TH_F64, SCALAR);
   int64_t n = logits->shape[logits->ndim - 1], counted = 0;
   double sum = 0;
@@ -185,8 +189,10 @@ static inline th_tensor plain_cross_entropy(desk *d, const th_tensor *logits, co
 
 /* softmax(scale q k' + bias) v; bias may be NULL. `keep` [B,H,Tq,Tk] multiplies the weights, or is NULL. */
 static inline th_tensor plain_attention(desk *d, const th_tensor *q, const th_tensor *k, const th_tensor *v,
-                                        const th_tensor *bias, const th_mask *mask, double scale, const double *keep) {
-  int64_t depth = q->shape[3], width = v->shape[3], rows = q->shape[2], columns = k->shape[2], heads = q->shape[0] * q->shape[1];
+                                        const th_tensor *bias, const th_mask *mask, double scale,
+                                        const double *keep) {
+  int64_t depth = q->shape[3], width = v->shape[3], rows = q->shape[2], columns = k->shape[2],
+          heads = q->shape[0] * q->shape[1];
   th_tensor scores = desk_zeros(d, TH_F64, SHAPE(q->shape[0], q->shape[1], rows, columns));
   th_tensor y = desk_zeros(d, TH_F64, SHAPE(q->shape[0], q->shape[1], rows, width));
   int64_t index[TH_MAX_DIMS] = {0}, n = 0;
@@ -194,7 +200,8 @@ static inline th_tensor plain_attention(desk *d, const th_tensor *q, const th_te
     for (int64_t i = 0; i < rows; i++)
       for (int64_t j = 0; j < columns; j++, n++, plain_next(&scores, index)) {
         double sum = 0;
-        for (int64_t c = 0; c < depth; c++) sum += P(q)[(h * rows + i) * depth + c] * P(k)[(h * columns + j) * depth + c];
+        for (int64_t c = 0; c < depth; c++)
+          sum += P(q)[(h * rows + i) * depth + c] * P(k)[(h * columns + j) * depth + c];
         P(&scores)[n] = scale * sum + (bias ? plain_at(bias, 4, index) : 0);
       }
   th_tensor weights = plain_softmax(d, &scores, mask, false);
@@ -203,7 +210,9 @@ static inline th_tensor plain_attention(desk *d, const th_tensor *q, const th_te
       for (int64_t c = 0; c < width; c++)
         for (int64_t j = 0; j < columns; j++) {
           int64_t w = (h * rows + i) * columns + j;
-          P(&y)[(h * rows + i) * width + c] += P(&weights)[w] * (keep ? keep[w] : 1) * P(v)[(h * columns + j) * width + c];
+          P(&y)
+          [(h * rows + i) * width + c] +=
+              P(&weights)[w] * (keep ? keep[w] : 1) * P(v)[(h * columns + j) * width + c];
         }
   return y;
 }

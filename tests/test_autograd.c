@@ -3,7 +3,7 @@
 
 static double at(const th_tensor *x, int64_t index) { return th_tensor_get(x, index); }
 
-/* ---- gradients gather -------------------------------------------------------------------------------------- */
+/* ---- gradients gather ------------------------------------------------------------------------ */
 
 Test(autograd, gradients_add_up_where_a_var_is_used_twice) {
   desk d = desk_open();
@@ -122,7 +122,7 @@ Test(autograd, broadcast_inputs_get_the_sum_over_their_copies) {
   desk_close(&d);
 }
 
-/* ---- backward -------------------------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 Test(autograd, backward_weighs_a_result_by_the_gradient_given) {
   desk d = desk_open();
@@ -135,7 +135,8 @@ Test(autograd, backward_weighs_a_result_by_the_gradient_given) {
 
 Test(autograd, backward_twice_on_one_graph_gives_the_same_gradients_again) {
   desk d = desk_open();
-  th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(5, 4)), w = desk_uniform(&d, TH_F64, -1, 1, SHAPE(3, 4)), gx, gw;
+  th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(5, 4)),
+            w = desk_uniform(&d, TH_F64, -1, 1, SHAPE(3, 4)), gx, gw;
   th_var *y = th_softmax(th_linear(th_tanh(desk_leaf(&d, &x, &gx)), desk_leaf(&d, &w, &gw), NULL), NULL);
   th_var *loss = th_mean(th_mul(y, th_slice(y, 1, 0, 1)), TH_ALL_AXES, false);
   th_backward(loss, NULL);
@@ -221,12 +222,13 @@ Test(autograd, an_op_that_fails_after_backward_still_has_its_line) {
   th_tensor x = desk_counted(&d, TH_F64, SHAPE(3));
   th_var *v = th_leaf(d.tape, &x, NULL);
   cr_assert(th_backward(th_sum(v, TH_ALL_AXES, false), NULL) == TH_OK);
-  th_slice(v, 0, 0, 4); const int line = __LINE__;
+  const int line = __LINE__ + 1;
+  th_slice(v, 0, 0, 4);
   expect_error_at(d.tape, TH_ESHAPE, "slice: [3] has no 0 to 4 on axis 0", __FILE__, line);
   desk_close(&d);
 }
 
-/* ---- recording ------------------------------------------------------------------------------------------------- */
+/* ---- recording ------------------------------------------------------------------------------- */
 
 Test(autograd, a_tape_that_does_not_record_computes_and_says_so_in_backward) {
   desk d = desk_open();
@@ -266,17 +268,41 @@ Test(autograd, reset_gives_the_memory_back_and_keeps_the_settings) {
   desk_close(&d);
 }
 
+Test(autograd, rewinding_gives_back_what_was_made_since_the_mark) {
+  desk d = desk_open();
+  th_tensor x = desk_counted(&d, TH_F64, SHAPE(1000)), gx;
+  th_var *v = desk_leaf(&d, &x, &gx), *square = th_mul(v, v);
+  th_tape_mark(d.tape);
+  size_t used = th_tape_bytes(d.tape);
+  for (int round = 0; round < 50; round++) {
+    th_tape_rewind(d.tape);
+    cr_assert(th_tape_bytes(d.tape) == used);
+    th_fill(&gx, 0);
+    cr_assert(th_backward(th_sum(th_scale(square, round), TH_ALL_AXES, false), NULL) == TH_OK);
+    cr_assert(th_tensor_get(&square->value, 999) == 999 * 999);
+    cr_assert(th_tensor_get(&gx, 999) == 2 * 999 * round);
+  }
+  th_tape_reset(d.tape);
+  th_tape_rewind(d.tape); /* to an empty tape: the reset removed the mark */
+  cr_expect(th_tape_bytes(d.tape) == 0);
+  v = th_leaf(d.tape, &x, NULL);
+  cr_expect(th_backward(th_sum(v, TH_ALL_AXES, false), NULL) == TH_OK);
+  desk_close(&d);
+}
+
 Test(autograd, freeing_no_tape_does_nothing) { th_tape_free(NULL); }
 
-/* ---- errors: kept, located, and without effect on what follows -------------------------------------------------- */
+/* ---- errors: kept, located, and without effect on what follows ------------------------------- */
 
 Test(autograd, the_first_error_is_kept_with_op_shapes_and_line) {
   desk d = desk_open();
   th_tensor a = desk_zeros(&d, TH_F32, SHAPE(32, 64)), b = desk_zeros(&d, TH_F32, SHAPE(32, 64));
   th_var *x = th_constant(d.tape, &a), *y = th_constant(d.tape, &b);
   cr_assert(th_tape_error(d.tape) == NULL);
-  th_matmul(x, y); const int line = __LINE__;
-  expect_error_at(d.tape, TH_ESHAPE, "matmul: [32,64] x [32,64]: inner sizes 64 and 32 differ", __FILE__, line);
+  const int line = __LINE__ + 1;
+  th_matmul(x, y);
+  expect_error_at(d.tape, TH_ESHAPE, "matmul: [32,64] x [32,64]: inner sizes 64 and 32 differ", __FILE__,
+                  line);
   cr_expect(strstr(__FILE__, "test_autograd.c") != NULL);
   desk_close(&d);
 }
@@ -285,7 +311,8 @@ Test(autograd, ops_after_an_error_do_nothing_and_leave_it_as_it_was) {
   desk d = desk_open();
   th_tensor a = desk_zeros(&d, TH_F32, SHAPE(2, 3)), ga, ids = desk_zeros(&d, TH_I32, SHAPE(2));
   th_var *x = desk_leaf(&d, &a, &ga);
-  th_var *bad = th_slice(x, 1, 2, 9); const int line = __LINE__;
+  const int line = __LINE__ + 1;
+  th_var *bad = th_slice(x, 1, 2, 9);
   size_t used = th_tape_bytes(d.tape);
   th_var *y = th_add(th_matmul(bad, x), th_linear(th_exp(bad), bad, bad));
   y = th_concat(2, (th_var *[]){y, th_reshape(bad, 1, (int64_t[]){-1})}, 0);
@@ -312,7 +339,8 @@ Test(autograd, reset_clears_the_error_and_the_tape_works_again) {
   th_var *x = desk_leaf(&d, &a, &ga);
   cr_assert(th_backward(th_sum(x, TH_ALL_AXES, false), NULL) == TH_OK);
   EXPECT_VALUES(&ga, 0, 1, 1, 1, 1, 1, 1);
-  th_slice(x, 7, 0, 1); const int line = __LINE__;
+  const int line = __LINE__ + 1;
+  th_slice(x, 7, 0, 1);
   expect_error_at(d.tape, TH_ESHAPE, "slice: [2,3] has no 0 to 1 on axis 7", __FILE__, line);
   desk_close(&d);
 }
@@ -335,7 +363,7 @@ Test(autograd, leaves_refuse_types_that_are_not_real_and_gradients_that_do_not_f
   desk_close(&d);
 }
 
-/* ---- the error of each op ------------------------------------------------------------------------------------- */
+/* ---- the error of each op -------------------------------------------------------------------- */
 
 /* What the failing ops below work on. */
 typedef struct props {
@@ -383,13 +411,18 @@ static void set_up(props *p, th_tape *other) {
   X(12, TH_ESHAPE, "matmul: [5] x [2,3]: both need at least two axes", th_matmul(p->a5, p->a23)) \
   X(13, TH_ESHAPE, "matmul: [2,3,4] x [3,4,2]: leading sizes must be equal or 1", \
     th_matmul(p->cube, th_permute(p->cube, (int[]){1, 2, 0}))) \
-  X(14, TH_ESHAPE, "linear: [2,3] with weight [3,4]: input sizes 3 and 4 differ", th_linear(p->a23, p->a34, NULL)) \
+  X(14, TH_ESHAPE, "linear: [2,3] with weight [3,4]: input sizes 3 and 4 differ", \
+    th_linear(p->a23, p->a34, NULL)) \
   X(15, TH_ESHAPE, "linear: bias [5] with weight [3,4]: want [3]", th_linear(p->a24, p->a34, p->a5)) \
-  X(16, TH_ESHAPE, "linear: [2,3] with weight [5]: want [..,in] and [out,in]", th_linear(p->a23, p->a5, NULL)) \
-  X(17, TH_ESHAPE, "linear: [] with weight [3,4]: want [..,in] and [out,in]", th_linear(p->scalar, p->a34, NULL)) \
+  X(16, TH_ESHAPE, "linear: [2,3] with weight [5]: want [..,in] and [out,in]", \
+    th_linear(p->a23, p->a5, NULL)) \
+  X(17, TH_ESHAPE, "linear: [] with weight [3,4]: want [..,in] and [out,in]", \
+    th_linear(p->scalar, p->a34, NULL)) \
   X(18, TH_ESHAPE, "reshape: [2,3] has 6 elements, [4,2] has not", th_reshape(p->a23, 2, (int64_t[]){4, 2})) \
-  X(19, TH_ESHAPE, "reshape: [2,3] has 6 elements, [4,1] has not", th_reshape(p->a23, 2, (int64_t[]){4, -1})) \
-  X(20, TH_ESHAPE, "reshape: [2,3] has 6 elements, [-1,-1] has not", th_reshape(p->a23, 2, (int64_t[]){-1, -1})) \
+  X(19, TH_ESHAPE, "reshape: [2,3] has 6 elements, [4,1] has not", \
+    th_reshape(p->a23, 2, (int64_t[]){4, -1})) \
+  X(20, TH_ESHAPE, "reshape: [2,3] has 6 elements, [-1,-1] has not", \
+    th_reshape(p->a23, 2, (int64_t[]){-1, -1})) \
   X(21, TH_EINVAL, "permute: the axes for [2,3] are not each named once", th_permute(p->a23, (int[]){0, 0})) \
   X(22, TH_EINVAL, "permute: the axes for [2,3] are not each named once", th_permute(p->a23, (int[]){0, 2})) \
   X(23, TH_ESHAPE, "slice: [2,3] has no 1 to 4 on axis 1", th_slice(p->a23, 1, 1, 4)) \
@@ -397,12 +430,15 @@ static void set_up(props *p, th_tape *other) {
   X(25, TH_ESHAPE, "slice: [2,3] has no 0 to 1 on axis -1", th_slice(p->a23, -1, 0, 1)) \
   X(26, TH_ESHAPE, "broadcast: [2,3] to [2,4]: sizes must be equal or 1", \
     th_broadcast(p->a23, 2, (int64_t[]){2, 4})) \
-  X(27, TH_ESHAPE, "concat: [2,3] and [3,4] differ beside axis 0", th_concat(2, (th_var *[]){p->a23, p->a34}, 0)) \
-  X(28, TH_ESHAPE, "concat: [2,3] and [5] differ beside axis 0", th_concat(2, (th_var *[]){p->a23, p->a5}, 0)) \
+  X(27, TH_ESHAPE, "concat: [2,3] and [3,4] differ beside axis 0", \
+    th_concat(2, (th_var *[]){p->a23, p->a34}, 0)) \
+  X(28, TH_ESHAPE, "concat: [2,3] and [5] differ beside axis 0", \
+    th_concat(2, (th_var *[]){p->a23, p->a5}, 0)) \
   X(29, TH_ESHAPE, "concat: [2,3] has no axis 2", th_concat(2, (th_var *[]){p->a23, p->a23}, 2)) \
   X(30, TH_ESHAPE, "sum: [2,3] has only 2 axes", th_sum(p->a23, TH_AXIS(2), false)) \
   X(31, TH_ESHAPE, "mean: [5] has only 1 axes", th_mean(p->a5, TH_AXIS(0) | TH_AXIS(1), false)) \
-  X(32, TH_ESHAPE, "max: nothing has no largest element", th_max(th_slice(p->a5, 0, 2, 2), TH_AXIS(0), false)) \
+  X(32, TH_ESHAPE, "max: nothing has no largest element", \
+    th_max(th_slice(p->a5, 0, 2, 2), TH_AXIS(0), false)) \
   X(33, TH_EINVAL, "gather: id 7 at element 1 is not below 2", th_gather(p->a23, &p->ids7)) \
   X(34, TH_EINVAL, "gather: id -1 at element 1 is negative", th_gather(p->a23, &p->negative)) \
   X(35, TH_EDTYPE, "gather: ids [2] are f32, not i32", th_gather(p->a23, &p->real_ids)) \
@@ -410,7 +446,8 @@ static void set_up(props *p, th_tape *other) {
   X(37, TH_ESHAPE, "softmax: a single element has no row", th_softmax(p->scalar, NULL)) \
   X(38, TH_ESHAPE, "softmax: a causal mask needs queries and keys, not [5]", \
     th_softmax(p->a5, &(th_mask){.causal = true})) \
-  X(39, TH_EDTYPE, "softmax: the mask is f32, not u8", th_softmax(p->a23, &(th_mask){.allowed = &p->real_mask})) \
+  X(39, TH_EDTYPE, "softmax: the mask is f32, not u8", \
+    th_softmax(p->a23, &(th_mask){.allowed = &p->real_mask})) \
   X(40, TH_ESHAPE, "log_softmax: mask [3,5] does not broadcast to the scores [2,3]", \
     th_log_softmax(p->a23, &(th_mask){.allowed = &p->mask})) \
   X(41, TH_ESHAPE, "layer_norm: [2,3] with weight [5] and bias [5]: want [..,n], [n], [n]", \
@@ -420,12 +457,16 @@ static void set_up(props *p, th_tape *other) {
   X(44, TH_EINVAL, "dropout: probability nan is not in [0, 1)", th_dropout(p->a23, (double)NAN)) \
   X(45, TH_ESHAPE, "cross_entropy: logits [2,3] with targets [4]: want [..,n] and [..]", \
     th_cross_entropy(p->a23, &p->targets4, 0)) \
-  X(46, TH_EINVAL, "cross_entropy: label smoothing 1.5 is not in 0..1", th_cross_entropy(p->a23, &p->ids, 1.5)) \
+  X(46, TH_EINVAL, "cross_entropy: label smoothing 1.5 is not in 0..1", \
+    th_cross_entropy(p->a23, &p->ids, 1.5)) \
   X(47, TH_EDTYPE, "cross_entropy: ids [2] are f32, not i32", th_cross_entropy(p->a23, &p->real_ids, 0)) \
-  X(48, TH_EINVAL, "cross_entropy: id 7 at element 1 is not below 3", th_cross_entropy(p->a23, &p->flat7, 0)) \
-  X(49, TH_ESHAPE, "attention: q [1,2,3,4], k [2,3,4], v [1,2,3,4]: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", \
+  X(48, TH_EINVAL, "cross_entropy: id 7 at element 1 is not below 3", \
+    th_cross_entropy(p->a23, &p->flat7, 0)) \
+  X(49, TH_ESHAPE, \
+    "attention: q [1,2,3,4], k [2,3,4], v [1,2,3,4]: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", \
     th_attention(p->qkv, p->cube, p->qkv, NULL)) \
-  X(50, TH_ESHAPE, "attention: q [1,2,3,4], k [1,2,2,4], v [1,2,3,4]: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", \
+  X(50, TH_ESHAPE, \
+    "attention: q [1,2,3,4], k [1,2,2,4], v [1,2,3,4]: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", \
     th_attention(p->qkv, th_slice(p->qkv, 2, 0, 2), p->qkv, NULL)) \
   X(51, TH_ESHAPE, "attention: bias [5] does not broadcast to the scores [1,2,3,3]", \
     th_attention(p->qkv, p->qkv, p->qkv, &(th_attention_options){.bias = p->a5})) \
@@ -471,7 +512,8 @@ Test(autograd, every_op_says_in_one_line_what_does_not_fit) {
     const th_error *error = th_tape_error(p.d.tape);
     snprintf(wanted, sizeof wanted, "%s (%s:", failures[i].text, __FILE__);
     cr_assert(error != NULL, "no error; wanted: %s", wanted);
-    cr_expect(!strncmp(error->text, wanted, strlen(wanted)), "got:    %s\nwanted: %s..)", error->text, wanted);
+    cr_expect(!strncmp(error->text, wanted, strlen(wanted)), "got:    %s\nwanted: %s..)", error->text,
+              wanted);
     cr_expect(error->status == failures[i].status, "status %d: %s", error->status, error->text);
     cr_expect(strchr(error->text, '\n') == NULL);
     desk_close(&p.d);
@@ -480,7 +522,8 @@ Test(autograd, every_op_says_in_one_line_what_does_not_fit) {
 }
 
 Test(autograd, every_op_that_can_fail_is_among_the_failures) {
-  static const char *const any_shape = " scale neg exp log sqrt tanh sigmoid relu gelu_tanh gelu_erf contiguous ";
+  static const char *const any_shape =
+      " scale neg exp log sqrt tanh sigmoid relu gelu_tanh gelu_erf contiguous ";
   int count;
   const th_op *const *ops = th_ops(&count);
   for (int i = 0; i < count; i++) {
@@ -494,7 +537,7 @@ Test(autograd, every_op_that_can_fail_is_among_the_failures) {
   }
 }
 
-/* ---- anomaly mode ------------------------------------------------------------------------------------------------ */
+/* ---- anomaly mode ---------------------------------------------------------------------------- */
 
 static th_var *leaf_of(desk *d, int ndim, const int64_t *shape, const double *values) {
   th_tensor x = desk_zeros(d, TH_F64, ndim, shape);
@@ -506,7 +549,8 @@ Test(autograd, anomaly_mode_names_the_op_of_the_first_nan_forward) {
   desk d = desk_open();
   th_tape_anomaly(d.tape, true);
   th_var *x = leaf_of(&d, SHAPE(2, 2), (double[]){1, 2, -3, 4});
-  th_var *y = th_log(x); const int line = __LINE__;
+  const int line = __LINE__ + 1;
+  th_var *y = th_log(x);
   th_exp(th_mul(y, y));
   expect_error_at(d.tape, TH_ENAN, "log: result [2,2] has a NaN at element 2", __FILE__, line);
   desk_close(&d);
@@ -516,11 +560,13 @@ Test(autograd, anomaly_mode_names_the_op_of_the_first_infinity_forward) {
   desk d = desk_open();
   th_tape_anomaly(d.tape, true);
   th_var *x = leaf_of(&d, SHAPE(3), (double[]){1, 2, 0});
-  th_div(x, x); const int line = __LINE__;
+  const int line = __LINE__ + 1;
+  th_div(x, x);
   expect_error_at(d.tape, TH_ENAN, "div: result [3] has a NaN at element 2", __FILE__, line);
   th_tape_reset(d.tape);
   x = leaf_of(&d, SHAPE(3), (double[]){1, 2, 0});
-  th_log(x); const int next = __LINE__;
+  const int next = __LINE__ + 1;
+  th_log(x);
   expect_error_at(d.tape, TH_ENAN, "log: result [3] has an infinity at element 2", __FILE__, next);
   desk_close(&d);
 }
@@ -529,9 +575,11 @@ Test(autograd, anomaly_mode_names_the_op_of_the_first_infinity_backward) {
   desk d = desk_open();
   th_tape_anomaly(d.tape, true);
   th_var *x = leaf_of(&d, SHAPE(3), (double[]){4, 0, 1});
-  th_var *y = th_sqrt(th_scale(x, 2)); const int line = __LINE__;
+  const int line = __LINE__ + 1;
+  th_var *y = th_sqrt(th_scale(x, 2));
   cr_assert(th_backward(th_sum(y, TH_ALL_AXES, false), NULL) == TH_ENAN);
-  expect_error_at(d.tape, TH_ENAN, "sqrt: gradient of input 0 [3] has an infinity at element 1", __FILE__, line);
+  expect_error_at(d.tape, TH_ENAN, "sqrt: gradient of input 0 [3] has an infinity at element 1", __FILE__,
+                  line);
   desk_close(&d);
 }
 
@@ -540,9 +588,11 @@ Test(autograd, anomaly_mode_looks_into_gradients_of_views) {
   th_tape_anomaly(d.tape, true);
   th_var *x = leaf_of(&d, SHAPE(2, 2), (double[]){1, 1e-158, 1, 1}), *turned = th_transpose(x);
   th_var *c = leaf_of(&d, SHAPE(2, 2), (double[]){0, 0, 1e150, 0});
-  th_var *y = th_div(c, turned); const int line = __LINE__; /* d y / d x is c / x^2: no number in double */
+  const int line = __LINE__ + 1;
+  th_var *y = th_div(c, turned); /* d y / d x is c / x^2: no number in double */
   cr_assert(th_backward(th_sum(y, TH_ALL_AXES, false), NULL) == TH_ENAN);
-  expect_error_at(d.tape, TH_ENAN, "div: gradient of input 1 [2,2] has an infinity at element 2", __FILE__, line);
+  expect_error_at(d.tape, TH_ENAN, "div: gradient of input 1 [2,2] has an infinity at element 2", __FILE__,
+                  line);
   desk_close(&d);
 }
 
@@ -577,7 +627,7 @@ Test(autograd, anomaly_mode_has_nothing_to_say_of_finite_numbers) {
   desk_close(&d);
 }
 
-/* ---- an op of one's own --------------------------------------------------------------------------------------------- */
+/* ---- an op of one's own ---------------------------------------------------------------------- */
 
 /* y = factor x^3, refusing tensors of more than one axis. */
 static bool cube_forward(th_var *out) {
@@ -587,7 +637,8 @@ static bool cube_forward(th_var *out) {
   double *kept = out->saved = th_keep(out->tape, sizeof *kept);
   if (!kept || !th_make_like(out, x)) return false;
   *kept = 3 * factor;
-  for (int64_t i = 0; i < x->shape[0]; i++) th_tensor_set(&out->value, i, factor * pow(th_tensor_get(x, i), 3));
+  for (int64_t i = 0; i < x->shape[0]; i++)
+    th_tensor_set(&out->value, i, factor * pow(th_tensor_get(x, i), 3));
   return true;
 }
 
@@ -618,7 +669,8 @@ Test(autograd, an_op_of_ones_own_computes_and_differentiates) {
 Test(autograd, an_op_of_ones_own_fails_under_its_own_name) {
   desk d = desk_open();
   th_var *x = leaf_of(&d, SHAPE(1, 3), (double[]){1, -2, 0.5});
-  th_apply(&cube_op, 1, &x, &(double){1}, sizeof(double)); const int line = __LINE__;
+  const int line = __LINE__ + 1;
+  th_apply(&cube_op, 1, &x, &(double){1}, sizeof(double));
   expect_error_at(d.tape, TH_ESHAPE, "cube: 2 axes, want 1", __FILE__, line);
   desk_close(&d);
 }
@@ -642,7 +694,7 @@ Test(autograd, a_view_of_ones_own_needs_no_backward) {
   desk_close(&d);
 }
 
-/* ---- inputs of any layout ------------------------------------------------------------------------------------------- */
+/* ---- inputs of any layout -------------------------------------------------------------------- */
 
 Test(autograd, a_constant_may_be_a_view_that_repeats_itself) {
   desk d = desk_open();

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-/* ---- every op and layer ---------------------------------------------------------------------------------- */
+/* ---- every op and layer ---------------------------------------------------------------------- */
 
 Test(gradcheck, every_op_of_the_library_has_a_case) {
   int count;
@@ -23,7 +23,8 @@ static void expect_all_pass(const gradcheck_case *cases, bool fast) {
     th_error error = {0};
     cr_assert(run_case(c, fast, &report, &error) == TH_OK, "%s (%s): %s", c->op, c->what, error.text);
     cr_expect(report.ok, "%s (%s): %s", c->op, c->what, report.text);
-    cr_expect(report.relative_error < GRADCHECK_LIMIT, "%s (%s): relative error %g", c->op, c->what, report.relative_error);
+    cr_expect(report.relative_error < GRADCHECK_LIMIT, "%s (%s): relative error %g", c->op, c->what,
+              report.relative_error);
     cr_expect(report.compared > 0, "%s (%s) compared nothing", c->op, c->what);
   }
 }
@@ -33,7 +34,7 @@ Test(gradcheck, every_op_agrees_with_differences_in_fast_mode) { expect_all_pass
 Test(gradcheck, every_layer_agrees_with_differences) { expect_all_pass(module_cases, false); }
 Test(gradcheck, every_layer_agrees_with_differences_in_fast_mode) { expect_all_pass(module_cases, true); }
 
-/* ---- ops that are wrong --------------------------------------------------------------------------------------- */
+/* ---- ops that are wrong ---------------------------------------------------------------------- */
 
 /* y = a b, element by element, whose backward goes wrong in a way of choice. */
 typedef enum {
@@ -78,7 +79,8 @@ static void product_backward(th_var *out) {
   const th_tensor *ga = th_grad(out->in[0]), *gb = th_grad(out->in[1]);
   runs++;
   for (int64_t i = 0; i < th_tensor_count(&out->grad); i++) {
-    double g = th_tensor_get(&out->grad, i), a = th_tensor_get(&out->in[0]->value, i), b = th_tensor_get(&out->in[1]->value, i);
+    double g = th_tensor_get(&out->grad, i), a = th_tensor_get(&out->in[0]->value, i),
+           b = th_tensor_get(&out->in[1]->value, i);
     th_tensor_set(ga, i, th_tensor_get(ga, i) + g * b);
     double before = what == OVERWRITTEN ? 0 : th_tensor_get(gb, i);
     th_tensor_set(gb, i, before + gone_wrong(what, i, g * a));
@@ -122,7 +124,8 @@ static checked check(th_function *function, mistake what, int inputs, bool fast)
   checked c = {.d = desk_open()};
   for (int i = 0; i < 2; i++) c.x[i] = desk_uniform(&c.d, TH_F64, 0.5, 1.5, SHAPE(4));
   th_gradcheck_options options = {.fast = fast, .seed = 2, .input_names = names};
-  c.status = th_gradcheck(function, &what, inputs, (th_tensor *[]){&c.x[0], &c.x[1]}, &options, &c.report, &c.error);
+  c.status =
+      th_gradcheck(function, &what, inputs, (th_tensor *[]){&c.x[0], &c.x[1]}, &options, &c.report, &c.error);
   cr_assert(c.status == TH_OK, "%s", c.error.text);
   return c;
 }
@@ -145,9 +148,10 @@ static void expect_accused(const checked *c, int64_t index, double analytical, d
   cr_expect(r->output_index == r->input_index, "off the diagonal: %s", r->text);
   if (index >= 0) cr_expect(r->input_index == index, "element %ld", (long)r->input_index);
   cr_expect(fabs(r->numerical - numerical) < 1e-8, "numerical %.12g, wanted %.12g", r->numerical, numerical);
-  cr_expect(fabs(r->analytical - analytical) < 1e-12, "analytical %.12g, wanted %.12g", r->analytical, analytical);
-  snprintf(wanted, sizeof wanted, "d output 1[%ld] / d b[%ld]: numerical %.10g, analytical %.10g", (long)r->output_index,
-           (long)r->input_index, r->numerical, r->analytical);
+  cr_expect(fabs(r->analytical - analytical) < 1e-12, "analytical %.12g, wanted %.12g", r->analytical,
+            analytical);
+  snprintf(wanted, sizeof wanted, "d output 1[%ld] / d b[%ld]: numerical %.10g, analytical %.10g",
+           (long)r->output_index, (long)r->input_index, r->numerical, r->analytical);
   cr_expect_str_eq(r->text, wanted);
 }
 
@@ -163,7 +167,8 @@ Test(gradcheck, a_gradient_off_by_one_percent_is_caught) {
     checked c = check(right_and_wrong, SCALED, 2, fast);
     double a = accused_value(&c);
     expect_accused(&c, -1, 1.01 * a, a);
-    cr_expect(fabs(c.report.relative_error - 0.01 / 1.01) < 1e-3, "relative error %g", c.report.relative_error);
+    cr_expect(fabs(c.report.relative_error - 0.01 / 1.01) < 1e-3, "relative error %g",
+              c.report.relative_error);
     desk_close(&c.d);
   }
 }
@@ -248,46 +253,54 @@ Test(gradcheck, inputs_without_names_are_numbered) {
 
 Test(gradcheck, tolerances_are_the_callers) {
   desk d = desk_open();
-  th_tensor x[] = {desk_uniform(&d, TH_F64, 0.5, 1.5, SHAPE(4)), desk_uniform(&d, TH_F64, 0.5, 1.5, SHAPE(4))};
+  th_tensor x[] = {desk_uniform(&d, TH_F64, 0.5, 1.5, SHAPE(4)),
+                   desk_uniform(&d, TH_F64, 0.5, 1.5, SHAPE(4))};
   mistake what = SCALED;
   th_gradcheck_report report;
   for (int wide = 0; wide < 2; wide++) {
     th_gradcheck_options options = {.rtol = wide ? 0.02 : 0.005};
-    cr_assert(th_gradcheck(right_and_wrong, &what, 2, (th_tensor *[]){&x[0], &x[1]}, &options, &report, NULL) == TH_OK);
+    cr_assert(th_gradcheck(right_and_wrong, &what, 2, (th_tensor *[]){&x[0], &x[1]}, &options, &report,
+                           NULL) == TH_OK);
     cr_expect(report.ok == wide, "%s", report.text);
   }
   desk_close(&d);
 }
 
-/* ---- what it works on -------------------------------------------------------------------------------------------- */
+/* ---- what it works on ------------------------------------------------------------------------ */
 
 Test(gradcheck, inputs_are_put_back_bit_for_bit) {
   for (int fast = 0; fast < 2; fast++) {
     desk d = desk_open();
-    th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(50)), w = desk_uniform(&d, TH_F64, -1e-9, 1e9, SHAPE(50));
+    th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(50)),
+              w = desk_uniform(&d, TH_F64, -1e-9, 1e9, SHAPE(50));
     th_tensor x_before = desk_copy(&d, TH_F64, &x), w_before = desk_copy(&d, TH_F64, &w);
     mistake what = RIGHT;
     th_gradcheck_report report;
     th_gradcheck_options options = {.fast = fast};
-    cr_assert(th_gradcheck(right_and_wrong, &what, 2, (th_tensor *[]){&x, &w}, &options, &report, NULL) == TH_OK);
+    cr_assert(th_gradcheck(right_and_wrong, &what, 2, (th_tensor *[]){&x, &w}, &options, &report, NULL) ==
+              TH_OK);
     cr_expect(!memcmp(x.data, x_before.data, 50 * sizeof(double)));
     cr_expect(!memcmp(w.data, w_before.data, 50 * sizeof(double)));
     desk_close(&d);
   }
 }
 
-static void expect_refused(int inputs, th_tensor *input, th_function *function, th_status status, const char *text) {
+static void expect_refused(int inputs, th_tensor *input, th_function *function, th_status status,
+                           const char *text) {
   th_gradcheck_report report;
   th_error error = {0};
   mistake what = RIGHT;
-  cr_assert(th_gradcheck(function, &what, inputs, (th_tensor *[]){input, input}, NULL, &report, &error) == status, "%s", text);
+  cr_assert(th_gradcheck(function, &what, inputs, (th_tensor *[]){input, input}, NULL, &report, &error) ==
+                status,
+            "%s", text);
   cr_expect(error.status == status);
   cr_expect(!strncmp(error.text, text, strlen(text)), "got:    %s\nwanted: %s", error.text, text);
 }
 
 Test(gradcheck, float_and_views_are_refused) {
   desk d = desk_open();
-  th_tensor narrow = desk_uniform(&d, TH_F32, -1, 1, SHAPE(2, 3)), x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3)), turned;
+  th_tensor narrow = desk_uniform(&d, TH_F32, -1, 1, SHAPE(2, 3)),
+            x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3)), turned;
   th_view_permute(&turned, &x, (int[]){1, 0});
   expect_refused(1, &narrow, square, TH_EDTYPE, "gradcheck: input 0 is not contiguous f64");
   expect_refused(1, &turned, square, TH_EDTYPE, "gradcheck: input 0 is not contiguous f64");
@@ -326,7 +339,8 @@ static int misfit(th_tape *tape, th_var *const *in, th_var **out, void *context)
 Test(gradcheck, an_error_in_the_function_is_passed_on) {
   desk d = desk_open();
   th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3));
-  expect_refused(1, &x, misfit, TH_ESHAPE, "gradcheck: matmul: [2,3] x [2,3]: inner sizes 3 and 2 differ (" __FILE__ ":");
+  expect_refused(1, &x, misfit, TH_ESHAPE,
+                 "gradcheck: matmul: [2,3] x [2,3]: inner sizes 3 and 2 differ (" __FILE__ ":");
   desk_close(&d);
 }
 
@@ -342,13 +356,14 @@ Test(gradcheck, an_input_that_is_not_used_has_gradient_zero) {
   for (int fast = 0; fast < 2; fast++) {
     th_gradcheck_report report;
     th_gradcheck_options options = {.fast = fast};
-    cr_assert(th_gradcheck(untouched_input, NULL, 2, (th_tensor *[]){&x, &y}, &options, &report, NULL) == TH_OK);
+    cr_assert(th_gradcheck(untouched_input, NULL, 2, (th_tensor *[]){&x, &y}, &options, &report, NULL) ==
+              TH_OK);
     cr_expect(report.ok && report.compared == (fast ? 2 : 2 * 5), "%s", report.text);
   }
   desk_close(&d);
 }
 
-/* ---- parameters ------------------------------------------------------------------------------------------------------ */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 typedef struct fixture {
   th_nn_linear layer;
@@ -360,7 +375,9 @@ static const mistake scaled = SCALED;
 static int layer_forward(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   const fixture *f = context;
   th_var *y = th_nn_linear_forward(&f->layer, in[0]), *bias = th_use(tape, f->layer.bias);
-  out[0] = f->wrong ? th_apply(&product, 2, (th_var *[]){th_reshape(y, 1, (int64_t[]){-1}), bias}, &scaled, sizeof scaled) : y;
+  out[0] = f->wrong ? th_apply(&product, 2, (th_var *[]){th_reshape(y, 1, (int64_t[]){-1}), bias}, &scaled,
+                               sizeof scaled)
+                    : y;
   return 1;
 }
 
@@ -373,7 +390,8 @@ Test(gradcheck, parameters_are_checked_under_their_names_and_left_with_zero_grad
     th_gradcheck_report report;
     cr_assert(th_params_make(set, TH_F64, 1, NULL) == TH_OK);
     th_fill_uniform(&f.layer.bias->value, 0.5, 1, (th_random){1, 1});
-    cr_assert(th_params_gradcheck(set, layer_forward, &f, 1, (th_tensor *[]){&x}, NULL, &report, NULL) == TH_OK);
+    cr_assert(th_params_gradcheck(set, layer_forward, &f, 1, (th_tensor *[]){&x}, NULL, &report, NULL) ==
+              TH_OK);
     cr_expect(report.ok == !wrong, "%s", report.text);
     if (wrong) cr_expect(strstr(report.text, " / d layer.bias[") != NULL, "%s", report.text);
     grads = th_params_grads(set);

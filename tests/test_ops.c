@@ -7,7 +7,7 @@ typedef struct op_case {
   th_tensor shape[4]; /* only ndim and shape are read */
   th_var *(*compute)(th_tape *tape, th_var *const *in);
   th_tensor (*plain)(desk *d, const th_tensor *in);
-  double low, high;   /* of the inputs; 0, 0: -2 to 2 */
+  double low, high; /* of the inputs; 0, 0: -2 to 2 */
 } op_case;
 
 /* Defines compute_name and reference_name, the op and its reference; both call their inputs in[]. */
@@ -18,7 +18,7 @@ typedef struct op_case {
   } \
   static th_tensor reference_##name(desk *d, const th_tensor *in) { return reference; }
 
-/* ---- element by element -------------------------------------------------------------------------------------- */
+/* ---- element by element ---------------------------------------------------------------------- */
 
 static double add2(double a, double b) { return a + b; }
 static double sub2(double a, double b) { return a - b; }
@@ -28,7 +28,9 @@ static double scale1(double x) { return -1.75 * x; }
 static double neg1(double x) { return -x; }
 static double sigmoid1(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
 static double relu1(double x) { return x > 0 ? x : 0; }
-static double gelu_tanh1(double x) { return x / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * pow(x, 3)))); }
+static double gelu_tanh1(double x) {
+  return x / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * pow(x, 3))));
+}
 static double gelu_erf1(double x) { return x / 2 * erfc(-x / sqrt(2)); }
 
 OP(add, th_add(in[0], in[1]), plain_pair(d, &in[0], &in[1], add2))
@@ -46,16 +48,18 @@ OP(relu, th_relu(in[0]), plain_each(d, &in[0], relu1))
 OP(gelu_tanh, th_gelu_tanh(in[0]), plain_each(d, &in[0], gelu_tanh1))
 OP(gelu_erf, th_gelu_erf(in[0]), plain_each(d, &in[0], gelu_erf1))
 
-#define UNARY(name, low, high) {#name, "", 1, {{0}}, compute_##name, reference_##name, low, high}
-#define BINARY(name, low, high) {#name, "", 2, {{0}}, compute_##name, reference_##name, low, high}
-static const op_case elementwise[] = {
-    BINARY(add, -2, 2),  BINARY(sub, -2, 2),     BINARY(mul, -2, 2),      BINARY(div, 0.5, 3),
-    UNARY(scale, -2, 2), UNARY(neg, -2, 2),      UNARY(exp, -5, 3),       UNARY(log, 0.2, 9),
-    UNARY(sqrt, 0.2, 9), UNARY(tanh, -4, 4),     UNARY(sigmoid, -6, 6),   UNARY(relu, -2, 2),
-    UNARY(gelu_tanh, -4, 4), UNARY(gelu_erf, -4, 4)};
+#define UNARY(name, low, high) \
+  { #name, "", 1, {{0 } }, compute_##name, reference_##name, low, high }
+#define BINARY(name, low, high) \
+  { #name, "", 2, {{0 } }, compute_##name, reference_##name, low, high }
+static const op_case elementwise[] = {BINARY(add, -2, 2),      BINARY(sub, -2, 2),    BINARY(mul, -2, 2),
+                                      BINARY(div, 0.5, 3),     UNARY(scale, -2, 2),   UNARY(neg, -2, 2),
+                                      UNARY(exp, -5, 3),       UNARY(log, 0.2, 9),    UNARY(sqrt, 0.2, 9),
+                                      UNARY(tanh, -4, 4),      UNARY(sigmoid, -6, 6), UNARY(relu, -2, 2),
+                                      UNARY(gelu_tanh, -4, 4), UNARY(gelu_erf, -4, 4)};
 #define ELEMENTWISE (sizeof elementwise / sizeof *elementwise)
 
-/* ---- products and shapes ---------------------------------------------------------------------------------------- */
+/* ---- products and shapes --------------------------------------------------------------------- */
 
 static th_tensor plain_transpose(desk *d, const th_tensor *x) {
   int axes[TH_MAX_DIMS];
@@ -83,7 +87,8 @@ static th_tensor plain_repeat(desk *d, const th_tensor *x, int ndim, const int64
   return plain_pair(d, x, &zeros, add2);
 }
 
-static th_tensor plain_join(desk *d, const th_tensor *a, const th_tensor *b, const th_tensor *c) { /* along axis 1 of 3 */
+static th_tensor plain_join(desk *d, const th_tensor *a, const th_tensor *b,
+                            const th_tensor *c) { /* along axis 1 of 3 */
   const th_tensor *part[] = {a, b, c};
   int64_t width = a->shape[1] + b->shape[1] + c->shape[1], begin = 0, inner = a->shape[2];
   th_tensor y = desk_zeros(d, TH_F64, SHAPE(a->shape[0], width, inner));
@@ -101,7 +106,8 @@ static th_tensor plain_turned_reshape(desk *d, const th_tensor *x, int64_t count
 }
 
 OP(matmul, th_matmul(in[0], in[1]), plain_matmul(d, &in[0], &in[1]))
-OP(matmul_turned, th_matmul(th_transpose(in[0]), th_transpose(in[1])), plain_product_of_transposed(d, &in[0], &in[1]))
+OP(matmul_turned, th_matmul(th_transpose(in[0]), th_transpose(in[1])),
+   plain_product_of_transposed(d, &in[0], &in[1]))
 OP(linear, th_linear(in[0], in[1], in[2]), plain_affine(d, &in[0], &in[1], &in[2]))
 OP(linear_no_bias, th_linear(in[0], in[1], NULL), plain_affine(d, &in[0], &in[1], NULL))
 OP(reshape, th_reshape(in[0], 2, (int64_t[]){6, -1}), plain_reshape(d, &in[0], SHAPE(6, 4)))
@@ -113,11 +119,12 @@ OP(broadcast_large, th_broadcast(in[0], SHAPE(70, 257)), plain_repeat(d, &in[0],
 OP(concat, th_concat(3, (th_var *[]){in[0], in[1], in[0]}, 1), plain_join(d, &in[0], &in[1], &in[0]))
 OP(contiguous, th_contiguous(th_transpose(in[0])), plain_transpose(d, &in[0]))
 
-/* ---- sums --------------------------------------------------------------------------------------------------------- */
+/* ---- sums ------------------------------------------------------------------------------------ */
 
 OP(sum_0, th_sum(in[0], TH_AXIS(0), false), plain_reduce(d, &in[0], TH_AXIS(0), false, 's'))
 OP(sum_1, th_sum(in[0], TH_AXIS(1), true), plain_reduce(d, &in[0], TH_AXIS(1), true, 's'))
-OP(sum_02, th_sum(in[0], TH_AXIS(0) | TH_AXIS(2), false), plain_reduce(d, &in[0], TH_AXIS(0) | TH_AXIS(2), false, 's'))
+OP(sum_02, th_sum(in[0], TH_AXIS(0) | TH_AXIS(2), false),
+   plain_reduce(d, &in[0], TH_AXIS(0) | TH_AXIS(2), false, 's'))
 OP(sum_all, th_sum(in[0], TH_ALL_AXES, false), plain_reduce(d, &in[0], TH_ALL_AXES, false, 's'))
 OP(mean_0, th_mean(in[0], TH_AXIS(0), true), plain_reduce(d, &in[0], TH_AXIS(0), true, 'm'))
 OP(mean_1, th_mean(in[0], TH_AXIS(1), false), plain_reduce(d, &in[0], TH_AXIS(1), false, 'm'))
@@ -126,7 +133,7 @@ OP(max_0, th_max(in[0], TH_AXIS(0), false), plain_reduce(d, &in[0], TH_AXIS(0), 
 OP(max_1, th_max(in[0], TH_AXIS(1), true), plain_reduce(d, &in[0], TH_AXIS(1), true, 'x'))
 OP(max_all, th_max(in[0], TH_ALL_AXES, false), plain_reduce(d, &in[0], TH_ALL_AXES, false, 'x'))
 
-/* ---- rows --------------------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 #define MANY_IDS 1000
 static int32_t many_ids[MANY_IDS];
@@ -142,7 +149,8 @@ static th_var *gather_many(th_var *table) {
 }
 
 static th_tensor plain_gather_many(desk *d, const th_tensor *table) {
-  th_tensor ids = ids_below((int32_t)table->shape[0]), y = desk_zeros(d, TH_F64, SHAPE(8, 125, table->shape[1]));
+  th_tensor ids = ids_below((int32_t)table->shape[0]),
+            y = desk_zeros(d, TH_F64, SHAPE(8, 125, table->shape[1]));
   for (int64_t i = 0, n = 0; i < MANY_IDS; i++)
     for (int64_t j = 0; j < table->shape[1]; j++)
       P(&y)[n++] = P(table)[((const int32_t *)ids.data)[i] * table->shape[1] + j];
@@ -151,12 +159,15 @@ static th_tensor plain_gather_many(desk *d, const th_tensor *table) {
 
 static const int32_t key_length[] = {3, 5}, none_and_some[] = {0, 4};
 static uint8_t allowed_bytes[] = {1, 0, 1, 1, 1, /**/ 0, 0, 0, 0, 0, /**/ 1, 1, 0, 1, 1, /**/ 1, 1, 1, 1, 0};
-static th_tensor allowed_pairs = {.dtype = TH_U8, .ndim = 2, .shape = {4, 5}, .stride = {5, 1}, .data = allowed_bytes};
-static th_tensor allowed_keys = {.dtype = TH_U8, .ndim = 4, .shape = {2, 1, 1, 5}, .stride = {5, 5, 5, 1}, .data = allowed_bytes};
-static th_tensor allowed_heads = {.dtype = TH_U8, .ndim = 3, .shape = {2, 4, 1}, .stride = {4, 1, 1}, .data = allowed_bytes};
-static const th_mask causal = {.causal = true}, padded = {.key_length = key_length}, empty = {.key_length = none_and_some},
-                     pairs = {.allowed = &allowed_pairs}, keys = {.allowed = &allowed_keys},
-                     heads = {.allowed = &allowed_heads},
+static th_tensor allowed_pairs = {
+    .dtype = TH_U8, .ndim = 2, .shape = {4, 5}, .stride = {5, 1}, .data = allowed_bytes};
+static th_tensor allowed_keys = {
+    .dtype = TH_U8, .ndim = 4, .shape = {2, 1, 1, 5}, .stride = {5, 5, 5, 1}, .data = allowed_bytes};
+static th_tensor allowed_heads = {
+    .dtype = TH_U8, .ndim = 3, .shape = {2, 4, 1}, .stride = {4, 1, 1}, .data = allowed_bytes};
+static const th_mask causal = {.causal = true}, padded = {.key_length = key_length},
+                     empty = {.key_length = none_and_some}, pairs = {.allowed = &allowed_pairs},
+                     keys = {.allowed = &allowed_keys}, heads = {.allowed = &allowed_heads},
                      all_masks = {.causal = true, .key_length = key_length, .allowed = &allowed_pairs};
 
 OP(gather, gather_many(in[0]), plain_gather_many(d, &in[0]))
@@ -188,10 +199,11 @@ static th_var *cross_entropy(th_var *logits, double smoothing) {
 }
 
 OP(cross_entropy, cross_entropy(in[0], 0), plain_cross_entropy(d, &in[0], targets_for(&in[0]).data, 0))
-OP(cross_entropy_smooth, cross_entropy(in[0], 0.1), plain_cross_entropy(d, &in[0], targets_for(&in[0]).data, 0.1))
+OP(cross_entropy_smooth, cross_entropy(in[0], 0.1),
+   plain_cross_entropy(d, &in[0], targets_for(&in[0]).data, 0.1))
 OP(cross_entropy_even, cross_entropy(in[0], 1), plain_cross_entropy(d, &in[0], targets_for(&in[0]).data, 1))
 
-/* ---- dropout: what it keeps is read off it, as it treats ones ------------------------------------------------------ */
+/* ---- dropout: what it keeps is read off it, as it treats ones -------------------------------- */
 
 static th_tape *training(th_tape *tape, uint64_t step) {
   th_tape_train(tape, true);
@@ -216,7 +228,7 @@ static th_tensor plain_kept(desk *d, const th_tensor *x, double p) {
 
 OP(dropout, th_dropout((training(tape, 9), in[0]), 0.3), plain_kept(d, &in[0], 0.3))
 
-/* ---- attention ------------------------------------------------------------------------------------------------------ */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 #define ATTEND(...) th_attention(in[0], in[1], in[2], &(th_attention_options){__VA_ARGS__})
 #define PLAIN_ATTEND(bias, mask, scale) plain_attention(d, &in[0], &in[1], &in[2], bias, mask, scale, NULL)
@@ -248,18 +260,25 @@ OP(attention, th_attention(in[0], in[1], in[2], NULL), PLAIN_ATTEND(NULL, NULL, 
 OP(attention_causal, ATTEND(.mask = causal), PLAIN_ATTEND(NULL, &causal, ROOT(in)))
 OP(attention_empty, ATTEND(.mask = empty), PLAIN_ATTEND(NULL, &empty, ROOT(in)))
 OP(attention_keys, ATTEND(.mask = keys), PLAIN_ATTEND(NULL, &keys, ROOT(in)))
-OP(attention_all, ATTEND(.mask = all_masks, .scale = 0.7, .bias = in[3]), PLAIN_ATTEND(&in[3], &all_masks, 0.7))
+OP(attention_all, ATTEND(.mask = all_masks, .scale = 0.7, .bias = in[3]),
+   PLAIN_ATTEND(&in[3], &all_masks, 0.7))
 OP(attention_same, th_attention(in[0], in[0], in[0], NULL),
    plain_attention(d, &in[0], &in[0], &in[0], NULL, NULL, ROOT(in), NULL))
-OP(attention_kept, (training(tape, 9), ATTEND(.mask = causal, .dropout = 0.4)), plain_attention_kept(d, in, 0.4))
-OP(attention_views, th_attention(part_of(in[0], 0), part_of(in[0], 1), part_of(in[0], 2),
-                                 &(th_attention_options){.mask = causal}),
+OP(attention_kept, (training(tape, 9), ATTEND(.mask = causal, .dropout = 0.4)),
+   plain_attention_kept(d, in, 0.4))
+OP(attention_views,
+   th_attention(part_of(in[0], 0), part_of(in[0], 1), part_of(in[0], 2),
+                &(th_attention_options){.mask = causal}),
    plain_attention_on_views(d, &in[0]))
 
-/* ---- the table -------------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
-#define OF(...) {.ndim = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .shape = {__VA_ARGS__}}
-#define CASE(op, what, inputs, name, ...) {op, what, inputs, {__VA_ARGS__}, compute_##name, reference_##name, 0, 0}
+#define OF(...) \
+  { \
+    .ndim = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .shape = { __VA_ARGS__ } \
+  }
+#define CASE(op, what, inputs, name, ...) \
+  { op, what, inputs, {__VA_ARGS__}, compute_##name, reference_##name, 0, 0 }
 #define QKV OF(2, 2, 4, 3), OF(2, 2, 5, 3), OF(2, 2, 5, 2)
 
 static const op_case shaped[] = {
@@ -354,20 +373,21 @@ static const op_case shaped[] = {
 };
 #define SHAPED (sizeof shaped / sizeof *shaped)
 
-/* ---- checking a case ------------------------------------------------------------------------------------------------- */
+/* ---- checking a case ------------------------------------------------------------------------- */
 
 typedef struct work {
   const op_case *c;
   char name[128];
-  th_tensor x[4], y;         /* in double; x holds numbers that float has too */
-  th_tensor seed, grad[4];   /* the gradient given, and the gradients that came back */
+  th_tensor x[4], y;       /* in double; x holds numbers that float has too */
+  th_tensor seed, grad[4]; /* the gradient given, and the gradients that came back */
 } work;
 
 static void prepare(desk *d, work *w, const op_case *c, const th_tensor *shape) {
   bool ranged = c->low != 0 || c->high != 0;
   *w = (work){.c = c};
   for (int i = 0; i < c->inputs; i++) {
-    th_tensor narrow = desk_uniform(d, TH_F32, ranged ? c->low : -2, ranged ? c->high : 2, shape[i].ndim, shape[i].shape);
+    th_tensor narrow =
+        desk_uniform(d, TH_F32, ranged ? c->low : -2, ranged ? c->high : 2, shape[i].ndim, shape[i].shape);
     w->x[i] = desk_copy(d, TH_F64, &narrow);
   }
   w->y = c->plain(d, w->x);
@@ -387,7 +407,8 @@ static th_tensor run(desk *d, work *w, th_dtype dtype, th_tensor grad[4]) {
     in[i] = desk_leaf(d, &x[i], &grad[i]);
   }
   th_var *y = w->c->compute(d->tape, in);
-  cr_assert(y->value.dtype == dtype && th_backward(y, &seed) == TH_OK, "%s: %s", w->name, th_tape_error(d->tape)->text);
+  cr_assert(y->value.dtype == dtype && th_backward(y, &seed) == TH_OK, "%s: %s", w->name,
+            th_tape_error(d->tape)->text);
   return desk_copy(d, TH_F64, &y->value);
 }
 
@@ -418,8 +439,8 @@ static void check_slope(desk *d, work *w) {
   step_inputs(w, direction, -2 * step);
   th_tensor below = w->c->plain(d, w->x);
   double numerical = (finite_dot(&w->seed, &above) - finite_dot(&w->seed, &below)) / (2 * step);
-  cr_assert(fabs(numerical - analytical) <= 1e-7 * (1 + sqrt(size)), "%s: slope %.12g, wanted %.12g", w->name, analytical,
-            numerical);
+  cr_assert(fabs(numerical - analytical) <= 1e-7 * (1 + sqrt(size)), "%s: slope %.12g, wanted %.12g", w->name,
+            analytical, numerical);
 }
 
 static void check_case(const op_case *c, const th_tensor *shape) {
@@ -429,7 +450,8 @@ static void check_case(const op_case *c, const th_tensor *shape) {
   th_tensor narrow[4];
   prepare(&d, &w, c, shape);
   double most = 0;
-  for (int64_t i = 0; i < th_tensor_count(&w.y); i++) most = isfinite(P(&w.y)[i]) ? fmax(most, fabs(P(&w.y)[i])) : most;
+  for (int64_t i = 0; i < th_tensor_count(&w.y); i++)
+    most = isfinite(P(&w.y)[i]) ? fmax(most, fabs(P(&w.y)[i])) : most;
   th_tensor y = run(&d, &w, TH_F64, w.grad);
   expect_near(&y, &w.y, 2e-13 * (1 + most), w.name);
   y = run(&d, &w, TH_F32, narrow);
@@ -504,12 +526,13 @@ Test(ops, each_case_runs_the_op_it_is_named_after) {
   }
 }
 
-/* ---- extremes ------------------------------------------------------------------------------------------------------------ */
+/* ---- extremes -------------------------------------------------------------------------------- */
 
 static const th_dtype types[] = {TH_F32, TH_F64};
 static double rounding(th_dtype dtype) { return dtype == TH_F32 ? 2e-6 : 1e-15; }
 
-static th_var *leaf_of(desk *d, th_dtype dtype, int ndim, const int64_t *shape, const double *values, th_tensor *grad) {
+static th_var *leaf_of(desk *d, th_dtype dtype, int ndim, const int64_t *shape, const double *values,
+                       th_tensor *grad) {
   th_tensor x = desk_zeros(d, dtype, ndim, shape);
   for (int64_t i = 0, n = th_tensor_count(&x); i < n; i++) th_tensor_set(&x, i, values[i]);
   return desk_leaf(d, &x, grad);
@@ -519,13 +542,16 @@ Test(ops, softmax_of_very_large_and_small_logits_is_exact) {
   for (int t = 0; t < 2; t++) {
     desk d = desk_open();
     th_tensor gx;
-    th_var *x = leaf_of(&d, types[t], SHAPE(3, 4), (double[]){1e4, -1e4, 0, 1e4, -1e4, -1e4, -1e4, -1e4, 1e4, 9999, -1e4, 0}, &gx);
+    th_var *x = leaf_of(&d, types[t], SHAPE(3, 4),
+                        (double[]){1e4, -1e4, 0, 1e4, -1e4, -1e4, -1e4, -1e4, 1e4, 9999, -1e4, 0}, &gx);
     th_var *p = th_softmax(x, NULL), *l = th_log_softmax(x, NULL);
     double far = log1p(exp(-1));
-    EXPECT_VALUES(&p->value, rounding(types[t]), 0.5, 0, 0, 0.5, 0.25, 0.25, 0.25, 0.25, 1 / (1 + exp(-1)), 1 - 1 / (1 + exp(-1)), 0, 0);
-    EXPECT_VALUES(&l->value, 1000 * rounding(types[t]), -log(2), -2e4 - log(2), -1e4 - log(2), -log(2), -log(4), -log(4), -log(4),
-                  -log(4), -far, -1 - far, -2e4 - far, -1e4 - far);
-    cr_expect(fabs(th_tensor_get(&l->value, 0) + log(2)) <= rounding(types[t]), "the likely ones keep all their digits");
+    EXPECT_VALUES(&p->value, rounding(types[t]), 0.5, 0, 0, 0.5, 0.25, 0.25, 0.25, 0.25, 1 / (1 + exp(-1)),
+                  1 - 1 / (1 + exp(-1)), 0, 0);
+    EXPECT_VALUES(&l->value, 1000 * rounding(types[t]), -log(2), -2e4 - log(2), -1e4 - log(2), -log(2),
+                  -log(4), -log(4), -log(4), -log(4), -far, -1 - far, -2e4 - far, -1e4 - far);
+    cr_expect(fabs(th_tensor_get(&l->value, 0) + log(2)) <= rounding(types[t]),
+              "the likely ones keep all their digits");
     th_backward(th_sum(th_mul(p, p), TH_ALL_AXES, false), NULL);
     cr_expect(isfinite(largest_size(&gx)));
     desk_close(&d);
@@ -540,33 +566,38 @@ Test(ops, cross_entropy_of_very_large_logits_over_many_classes_is_exact) {
     int32_t targets[] = {290, 5};
     th_tensor ids = th_tensor_of(targets, TH_I32, SHAPE(2));
     th_fill(&x, -1e4);
-    th_tensor_set(&x, 290, 1e4), th_tensor_set(&x, 7, 1e4);       /* two classes share row 0 */
-    th_tensor_set(&x, CLASSES + 5, 1e4);                           /* row 1 is certain, and right */
+    th_tensor_set(&x, 290, 1e4), th_tensor_set(&x, 7, 1e4); /* two classes share row 0 */
+    th_tensor_set(&x, CLASSES + 5, 1e4);                    /* row 1 is certain, and right */
     th_var *y = th_cross_entropy(desk_leaf(&d, &x, &gx), &ids, 0);
     EXPECT_VALUES(&y->value, rounding(types[t]), log(2) / 2);
     th_backward(y, NULL);
     for (int64_t i = 0; i < 2 * CLASSES; i++) {
       double wanted = i == 290 ? -0.25 : i == 7 ? 0.25 : 0;
-      cr_assert(fabs(th_tensor_get(&gx, i) - wanted) <= rounding(types[t]), "gradient %ld is %g", (long)i, th_tensor_get(&gx, i));
+      cr_assert(fabs(th_tensor_get(&gx, i) - wanted) <= rounding(types[t]), "gradient %ld is %g", (long)i,
+                th_tensor_get(&gx, i));
     }
     y = th_cross_entropy(th_leaf(d.tape, &x, NULL), &ids, 0.1); /* even part: 0.1 (log sum - mean) */
     double even = 2 * (log(2) + 2e4 * 298 / 300) / 4 + 2e4 * 299 / 300 / 2, mine = log(2) / 2;
-    cr_expect(fabs(th_tensor_get(&y->value, 0) - 0.9 * mine - 0.1 * (even - log(2) / 2 + mine)) < 1e4 * rounding(types[t]), "%.12g",
-              th_tensor_get(&y->value, 0));
+    cr_expect(fabs(th_tensor_get(&y->value, 0) - 0.9 * mine - 0.1 * (even - log(2) / 2 + mine)) <
+                  1e4 * rounding(types[t]),
+              "%.12g", th_tensor_get(&y->value, 0));
     desk_close(&d);
   }
 }
 
 /* The op at one point: its value and slope. */
-static void expect_at(th_dtype dtype, th_var *(*op)(th_var *), double x, double value, double slope, const char *name) {
+static void expect_at(th_dtype dtype, th_var *(*op)(th_var *), double x, double value, double slope,
+                      const char *name) {
   desk d = desk_open();
   th_tensor gx;
   th_var *y = op(leaf_of(&d, dtype, SHAPE(1), &x, &gx));
   double limit = rounding(dtype) * fmax(1, fabs(value));
   th_backward(y, NULL);
   double got = th_tensor_get(&y->value, 0), gradient = th_tensor_get(&gx, 0);
-  cr_expect(got == value || fabs(got - value) <= limit, "%s(%g) is %g in %s, wanted %g", name, x, got, th_dtype_name(dtype), value);
-  cr_expect(fabs(gradient - slope) <= limit, "%s'(%g) is %g in %s, wanted %g", name, x, gradient, th_dtype_name(dtype), slope);
+  cr_expect(got == value || fabs(got - value) <= limit, "%s(%g) is %g in %s, wanted %g", name, x, got,
+            th_dtype_name(dtype), value);
+  cr_expect(fabs(gradient - slope) <= limit, "%s'(%g) is %g in %s, wanted %g", name, x, gradient,
+            th_dtype_name(dtype), slope);
   desk_close(&d);
 }
 #define EXPECT_AT(op, x, value, slope) \
@@ -668,7 +699,7 @@ Test(ops, a_row_gathered_often_gathers_all_its_gradients) {
   desk_close(&d);
 }
 
-/* ---- masks ----------------------------------------------------------------------------------------------------------------- */
+/* ---- masks ----------------------------------------------------------------------------------- */
 
 TestSuite(attention);
 
@@ -691,7 +722,8 @@ Test(attention, a_causal_query_before_the_first_key_sees_none) {
 /* Queries 1 of sequence 1, and all of sequence 0, have nothing to look at. */
 static const int32_t one_empty[] = {0, 3};
 static uint8_t second_query_blind[] = {1, 1, 1, 0, 0, 0};
-static th_tensor blind = {.dtype = TH_U8, .ndim = 2, .shape = {2, 3}, .stride = {3, 1}, .data = second_query_blind};
+static th_tensor blind = {
+    .dtype = TH_U8, .ndim = 2, .shape = {2, 3}, .stride = {3, 1}, .data = second_query_blind};
 static const th_mask blinding = {.key_length = one_empty, .allowed = &blind};
 
 static void expect_only_row_2(const th_tensor *x, const char *what) {
@@ -707,14 +739,17 @@ static void expect_only_row_2(const th_tensor *x, const char *what) {
 Test(attention, a_fully_masked_row_gives_zeros_and_a_zero_gradient) {
   for (int t = 0; t < 2; t++) {
     desk d = desk_open();
-    th_tensor q = desk_uniform(&d, types[t], -1, 1, SHAPE(2, 1, 2, 4)), k = desk_uniform(&d, types[t], -1, 1, SHAPE(2, 1, 3, 4)), gq, gk, gv;
-    th_tensor v = desk_uniform(&d, types[t], 1, 2, SHAPE(2, 1, 3, 5)), seed = desk_uniform(&d, types[t], 1, 2, SHAPE(2, 1, 2, 5));
+    th_tensor q = desk_uniform(&d, types[t], -1, 1, SHAPE(2, 1, 2, 4)),
+              k = desk_uniform(&d, types[t], -1, 1, SHAPE(2, 1, 3, 4)), gq, gk, gv;
+    th_tensor v = desk_uniform(&d, types[t], 1, 2, SHAPE(2, 1, 3, 5)),
+              seed = desk_uniform(&d, types[t], 1, 2, SHAPE(2, 1, 2, 5));
     th_var *y = th_attention(desk_leaf(&d, &q, &gq), desk_leaf(&d, &k, &gk), desk_leaf(&d, &v, &gv),
                              &(th_attention_options){.mask = blinding});
     cr_assert(th_backward(y, &seed) == TH_OK);
     expect_only_row_2(&y->value, "result");
     expect_only_row_2(&gq, "gradient of q");
-    for (int64_t i = 0; i < 12; i++) cr_assert(th_tensor_get(&gk, i) == 0 && th_tensor_get(&gv, i) == 0, "sequence 0");
+    for (int64_t i = 0; i < 12; i++)
+      cr_assert(th_tensor_get(&gk, i) == 0 && th_tensor_get(&gv, i) == 0, "sequence 0");
     cr_expect(isfinite(largest_size(&gk)) && isfinite(largest_size(&gv)));
     desk_close(&d);
   }
@@ -723,8 +758,10 @@ Test(attention, a_fully_masked_row_gives_zeros_and_a_zero_gradient) {
 Test(attention, a_fully_masked_row_of_softmax_gives_zeros_and_a_zero_gradient) {
   for (int logarithm = 0; logarithm < 2; logarithm++) {
     desk d = desk_open();
-    th_tensor x = desk_uniform(&d, TH_F32, -1, 1, SHAPE(2, 2, 3)), seed = desk_uniform(&d, TH_F32, 1, 2, SHAPE(2, 2, 3)), gx;
-    th_var *v = desk_leaf(&d, &x, &gx), *y = logarithm ? th_log_softmax(v, &blinding) : th_softmax(v, &blinding);
+    th_tensor x = desk_uniform(&d, TH_F32, -1, 1, SHAPE(2, 2, 3)),
+              seed = desk_uniform(&d, TH_F32, 1, 2, SHAPE(2, 2, 3)), gx;
+    th_var *v = desk_leaf(&d, &x, &gx),
+           *y = logarithm ? th_log_softmax(v, &blinding) : th_softmax(v, &blinding);
     cr_assert(th_backward(y, &seed) == TH_OK);
     for (int64_t i = 0; i < 12; i++)
       cr_assert(i / 3 == 2 || th_tensor_get(&y->value, i) == (logarithm ? -INFINITY : 0));
@@ -735,7 +772,8 @@ Test(attention, a_fully_masked_row_of_softmax_gives_zeros_and_a_zero_gradient) {
 
 Test(attention, hidden_keys_get_no_gradient_whatever_they_hold) {
   desk d = desk_open();
-  th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 4)), seed = desk_uniform(&d, TH_F64, 1, 2, SHAPE(1, 4)), gx;
+  th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 4)),
+            seed = desk_uniform(&d, TH_F64, 1, 2, SHAPE(1, 4)), gx;
   const int32_t two[] = {2};
   th_tensor_set(&x, 2, NAN), th_tensor_set(&x, 3, INFINITY);
   th_var *y = th_softmax(desk_leaf(&d, &x, &gx), &(th_mask){.key_length = two});
@@ -753,8 +791,9 @@ Test(attention, what_a_mask_names_is_read_during_the_call_only) {
   uint8_t bytes[] = {1, 0, 1};
   th_tensor allowed = th_tensor_of(bytes, TH_U8, SHAPE(3));
   th_var *v = desk_leaf(&d, &q, &gq);
-  th_var *y = th_sum(th_attention(v, v, v, &(th_attention_options){.mask = {.key_length = length, .allowed = &allowed}}),
-                     TH_ALL_AXES, false);
+  th_var *y = th_sum(
+      th_attention(v, v, v, &(th_attention_options){.mask = {.key_length = length, .allowed = &allowed}}),
+      TH_ALL_AXES, false);
   th_backward(y, NULL);
   first = desk_copy(&d, TH_F64, &gq);
   th_fill(&gq, 0);
@@ -766,16 +805,18 @@ Test(attention, what_a_mask_names_is_read_during_the_call_only) {
 
 Test(attention, weights_are_rows_that_sum_to_one_and_know_no_dropout) {
   desk d = desk_open();
-  th_tensor q = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 4, 5)), k = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 6, 5));
+  th_tensor q = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 4, 5)),
+            k = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 6, 5));
   training(d.tape, 1);
-  th_var *w = th_attention_weights(th_constant(d.tape, &q), th_constant(d.tape, &k), &(th_attention_options){.dropout = 0.5});
+  th_var *w = th_attention_weights(th_constant(d.tape, &q), th_constant(d.tape, &k),
+                                   &(th_attention_options){.dropout = 0.5});
   cr_assert(w->value.shape[2] == 4 && w->value.shape[3] == 6);
   th_var *sums = th_sum(w, TH_AXIS(3), false);
   for (int64_t i = 0; i < 24; i++) cr_assert(fabs(th_tensor_get(&sums->value, i) - 1) < 1e-15);
   desk_close(&d);
 }
 
-/* ---- dropout ----------------------------------------------------------------------------------------------------------------- */
+/* ---- dropout --------------------------------------------------------------------------------- */
 
 TestSuite(dropout);
 
@@ -817,11 +858,12 @@ static int64_t differing(const th_tensor *a, const th_tensor *b) {
 Test(dropout, the_same_seed_and_step_give_the_same_mask_and_any_other_another) {
   desk d = desk_open();
   th_tensor first = mask_of(&d, 3, 7, 0), again = mask_of(&d, 3, 7, 0);
-  th_tensor other[] = {mask_of(&d, 3, 8, 0), mask_of(&d, 4, 7, 0), mask_of(&d, 3, 7, 1), mask_of(&d, 3, 0, 0)};
+  th_tensor other[] = {mask_of(&d, 3, 8, 0), mask_of(&d, 4, 7, 0), mask_of(&d, 3, 7, 1),
+                       mask_of(&d, 3, 0, 0)};
   cr_expect(differing(&first, &again) == 0);
   for (int i = 0; i < 4; i++)
-    cr_expect(differing(&first, &other[i]) > 400 && differing(&first, &other[i]) < 600, "mask %d: %ld of 1000 differ", i,
-              (long)differing(&first, &other[i]));
+    cr_expect(differing(&first, &other[i]) > 400 && differing(&first, &other[i]) < 600,
+              "mask %d: %ld of 1000 differ", i, (long)differing(&first, &other[i]));
   desk_close(&d);
 }
 
@@ -861,7 +903,7 @@ Test(dropout, drops_the_gradient_of_what_it_dropped) {
   desk_close(&d);
 }
 
-/* ---- losses -------------------------------------------------------------------------------------------------------------------- */
+/* ---- losses ---------------------------------------------------------------------------------- */
 
 TestSuite(cross_entropy);
 
@@ -904,7 +946,7 @@ Test(cross_entropy, smoothing_moves_part_of_the_target_to_all_classes) {
   desk_close(&d);
 }
 
-/* ---- fused ops and their plain twins -------------------------------------------------------------------------------------------- */
+/* ---- fused ops and their plain twins --------------------------------------------------------- */
 
 TestSuite(twins);
 
@@ -953,13 +995,16 @@ static th_var *entropy_from_logs(th_tape *tape, th_var *x, double smoothing) {
   return th_sum(th_mul(th_log_softmax(x, NULL), th_constant(tape, &t)), TH_ALL_AXES, false);
 }
 
-static const th_attention_options masked_options = {.mask = {.causal = true, .key_length = key_length}, .scale = 0.6};
+static const th_attention_options masked_options = {.mask = {.causal = true, .key_length = key_length},
+                                                    .scale = 0.6};
 static th_attention_options biased(th_var *bias) {
   th_attention_options options = masked_options;
   options.bias = bias;
   return options;
 }
-static th_var *attend(th_var *const *in, th_attention_options options) { return th_attention(in[0], in[1], in[2], &options); }
+static th_var *attend(th_var *const *in, th_attention_options options) {
+  return th_attention(in[0], in[1], in[2], &options);
+}
 static th_var *attend_plainly(th_var *const *in, th_attention_options options) {
   return th_matmul(th_dropout(th_attention_weights(in[0], in[1], &options), options.dropout), in[2]);
 }
@@ -975,12 +1020,17 @@ TWIN(attention_dropped, (training(tape, 3), attend(in, (th_attention_options){.d
      (training(tape, 3), attend_plainly(in, (th_attention_options){.dropout = 0.3})))
 TWIN(gelu_tanh, th_gelu_tanh(in[0]),
      th_mul(th_scale(in[0], 0.5),
-            th_add(th_tanh(th_scale(th_add(in[0], th_scale(th_mul(in[0], th_mul(in[0], in[0])), 0.044715)), sqrt(2 / acos(-1)))),
+            th_add(th_tanh(th_scale(th_add(in[0], th_scale(th_mul(in[0], th_mul(in[0], in[0])), 0.044715)),
+                                    sqrt(2 / acos(-1)))),
                    number(tape, in[0], 1))))
 TWIN(sub, th_sub(in[0], in[1]), th_add(in[0], th_neg(in[1])))
-TWIN(mean, th_mean(in[0], TH_ALL_AXES, false), th_scale(th_sum(in[0], TH_ALL_AXES, false), 1 / (double)th_tensor_count(&in[0]->value)))
+TWIN(mean, th_mean(in[0], TH_ALL_AXES, false),
+     th_scale(th_sum(in[0], TH_ALL_AXES, false), 1 / (double)th_tensor_count(&in[0]->value)))
 
-#define PAIR(name, inputs, ...) {#name, fused_##name, twin_##name, inputs, {__VA_ARGS__}}
+#define PAIR(name, inputs, ...) \
+  { \
+#name, fused_##name, twin_##name, inputs, { __VA_ARGS__ } \
+  }
 static const twin twins[] = {
     PAIR(linear, 3, OF(2, 3, 4), OF(5, 4), OF(5)),
     PAIR(linear, 3, OF(5, 40, 70), OF(71, 70), OF(71)),
@@ -1001,7 +1051,8 @@ static const twin twins[] = {
 static void check_twin(const twin *t, th_dtype dtype) {
   desk d = desk_open();
   th_tensor x[4], value[2], seed = {0}, grad[2][4];
-  for (int i = 0; i < t->inputs; i++) x[i] = desk_uniform(&d, dtype, -1.5, 1.5, t->shape[i].ndim, t->shape[i].shape);
+  for (int i = 0; i < t->inputs; i++)
+    x[i] = desk_uniform(&d, dtype, -1.5, 1.5, t->shape[i].ndim, t->shape[i].shape);
   for (int which = 0; which < 2; which++) {
     th_var *in[4];
     th_tape_reset(d.tape);

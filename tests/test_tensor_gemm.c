@@ -10,7 +10,7 @@ static void empty_stderr(void) { cr_redirect_stderr(); }
 
 TestSuite(gemm, .init = empty_stderr);
 
-/* ---- the plain product ------------------------------------------------------------------------------------ */
+/* ---- the plain product ----------------------------------------------------------------------- */
 
 /* Element (row, column) of matrix `batch` of x, by shape and strides alone. */
 static void *element_at(const th_tensor *x, int64_t batch, int64_t row, int64_t column) {
@@ -29,8 +29,8 @@ static double read_at(const th_tensor *x, int64_t batch, int64_t row, int64_t co
 }
 
 /* c = alpha a b + beta c in double, into `wanted` [batches, M, N]; a c without weight is not looked at. */
-static void plain_product(double alpha, const th_tensor *a, const th_tensor *b, double beta, const th_tensor *c,
-                          double *wanted) {
+static void plain_product(double alpha, const th_tensor *a, const th_tensor *b, double beta,
+                          const th_tensor *c, double *wanted) {
   int64_t m = c->shape[c->ndim - 2], n = c->shape[c->ndim - 1], k = a->shape[a->ndim - 1], batches = 1;
   for (int i = 0; i < c->ndim - 2; i++) batches *= c->shape[i];
   for (int64_t batch = 0; batch < batches; batch++)
@@ -53,7 +53,8 @@ static void check_product(desk *d, double alpha, const th_tensor *a, const th_te
 }
 
 /* A matrix, or batch of them, of random numbers; transposed, it lies column by column. */
-static th_tensor matrix(desk *d, th_dtype dtype, bool transposed, int64_t batch, int64_t rows, int64_t columns) {
+static th_tensor matrix(desk *d, th_dtype dtype, bool transposed, int64_t batch, int64_t rows,
+                        int64_t columns) {
   th_tensor made;
   if (!transposed) return desk_uniform(d, dtype, -1, 1, SHAPE(batch, rows, columns));
   th_tensor turned = desk_uniform(d, dtype, -1, 1, SHAPE(batch, columns, rows));
@@ -61,20 +62,20 @@ static th_tensor matrix(desk *d, th_dtype dtype, bool transposed, int64_t batch,
   return made;
 }
 
-/* ---- layouts ------------------------------------------------------------------------------------------------ */
+/* ---- layouts --------------------------------------------------------------------------------- */
 
 Test(gemm, equals_the_triple_loop_in_every_transposition) {
-  static const int64_t sizes[][3] = {{1, 1, 1},   {2, 3, 4}, {7, 5, 3},    {1, 9, 4},  {9, 1, 4},
-                                     {4, 9, 1},   {1, 1, 9}, {64, 33, 17}, {1, 65, 1}, {33, 255, 2},
-                                     {97, 80, 81} /* enough work for two pieces */};
+  static const int64_t sizes[][3] = {{1, 1, 1},  {2, 3, 4},    {7, 5, 3},   {1, 9, 4},
+                                     {9, 1, 4},  {4, 9, 1},    {1, 1, 9},   {64, 33, 17},
+                                     {1, 65, 1}, {33, 255, 2}, {97, 80, 81} /* enough work for two pieces */};
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
     for (int c = 0; c < 32; c++) {
       desk d = desk_open();
       th_dtype dtype = types[c >> 4];
       int64_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
       char what[64];
-      snprintf(what, sizeof what, "%s [%d,%d] x [%d,%d], transposed a %d b %d c %d", th_dtype_name(dtype), (int)m,
-               (int)k, (int)k, (int)n, c & 1, c >> 1 & 1, c >> 2 & 1);
+      snprintf(what, sizeof what, "%s [%d,%d] x [%d,%d], transposed a %d b %d c %d", th_dtype_name(dtype),
+               (int)m, (int)k, (int)k, (int)n, c & 1, c >> 1 & 1, c >> 2 & 1);
       th_tensor a = matrix(&d, dtype, c & 1, 1, m, k), b = matrix(&d, dtype, c & 2, 1, k, n);
       th_tensor made = matrix(&d, dtype, c & 4, 1, m, n);
       check_product(&d, c & 8 ? 1 : -0.5, &a, &b, c & 8 ? 1 : 0, &made, what);
@@ -95,7 +96,8 @@ Test(gemm, a_product_large_enough_for_eight_pieces_equals_the_triple_loop) {
 
 Test(gemm, each_batch_has_its_own_matrices) {
   desk d = desk_open();
-  th_tensor a = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 4, 5)), b = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 5, 2));
+  th_tensor a = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 4, 5)),
+            b = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 5, 2));
   th_tensor c = desk_zeros(&d, TH_F64, SHAPE(2, 3, 4, 2));
   check_product(&d, 1, &a, &b, 0, &c, "batches");
   desk_close(&d);
@@ -103,7 +105,8 @@ Test(gemm, each_batch_has_its_own_matrices) {
 
 Test(gemm, a_batch_axis_of_stride_0_repeats_an_input) {
   desk d = desk_open();
-  th_tensor few = desk_uniform(&d, TH_F32, -1, 1, SHAPE(3, 4, 5)), one = desk_uniform(&d, TH_F32, -1, 1, SHAPE(2, 1, 5, 2));
+  th_tensor few = desk_uniform(&d, TH_F32, -1, 1, SHAPE(3, 4, 5)),
+            one = desk_uniform(&d, TH_F32, -1, 1, SHAPE(2, 1, 5, 2));
   th_tensor a, b, c = desk_zeros(&d, TH_F32, SHAPE(2, 3, 4, 2));
   cr_assert(th_view_broadcast(&a, &few, SHAPE(2, 3, 4, 5)) && th_view_broadcast(&b, &one, SHAPE(2, 3, 5, 2)));
   check_product(&d, 1, &a, &b, 0, &c, "a repeats along the first axis, b along the second");
@@ -113,14 +116,16 @@ Test(gemm, a_batch_axis_of_stride_0_repeats_an_input) {
 
 Test(gemm, batches_that_fall_on_one_matrix_are_summed) {
   desk d = desk_open();
-  th_tensor a = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 4, 5)), b = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 5, 2));
+  th_tensor a = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 4, 5)),
+            b = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 3, 5, 2));
   th_tensor sums = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 1, 4, 2)), c;
   double wanted[16];
   cr_assert(th_view_broadcast(&c, &sums, SHAPE(2, 3, 4, 2)));
   for (int64_t n = 0; n < 16; n++) {
     wanted[n] = th_tensor_get(&sums, n);
     for (int64_t batch = n / 8 * 3; batch < n / 8 * 3 + 3; batch++)
-      for (int64_t l = 0; l < 5; l++) wanted[n] += read_at(&a, batch, n / 2 % 4, l) * read_at(&b, batch, l, n % 2);
+      for (int64_t l = 0; l < 5; l++)
+        wanted[n] += read_at(&a, batch, n / 2 % 4, l) * read_at(&b, batch, l, n % 2);
   }
   th_k_matmul(NULL, 1, &a, &b, 1, &c);
   expect_values(&sums, 16, wanted, 1e-14, "sums");
@@ -128,7 +133,8 @@ Test(gemm, batches_that_fall_on_one_matrix_are_summed) {
 }
 
 /* A matrix inside a larger one: rows further apart than they are long. */
-static th_tensor inside(desk *d, th_dtype dtype, bool transposed, int64_t rows, int64_t columns, th_tensor *whole) {
+static th_tensor inside(desk *d, th_dtype dtype, bool transposed, int64_t rows, int64_t columns,
+                        th_tensor *whole) {
   th_tensor x = *whole = matrix(d, dtype, transposed, 3, rows + 5, columns + 3);
   cr_assert(th_view_slice(&x, &x, 0, 1, 3) && th_view_slice(&x, &x, 1, 2, 2 + rows));
   cr_assert(th_view_slice(&x, &x, 2, 1, 1 + columns));
@@ -138,7 +144,8 @@ static th_tensor inside(desk *d, th_dtype dtype, bool transposed, int64_t rows, 
 Test(gemm, reads_and_writes_matrices_inside_larger_ones) {
   for (int c = 0; c < 32; c++) {
     desk d = desk_open();
-    th_tensor whole, a = inside(&d, types[c >> 4], c & 1, 6, 5, &whole), b = inside(&d, types[c >> 4], c & 2, 5, 4, &whole);
+    th_tensor whole, a = inside(&d, types[c >> 4], c & 1, 6, 5, &whole),
+                     b = inside(&d, types[c >> 4], c & 2, 5, 4, &whole);
     th_tensor made = inside(&d, types[c >> 4], c & 4, 6, 4, &whole);
     check_product(&d, 2, &a, &b, c & 8 ? 1 : 0, &made, "inside");
     desk_close(&d);
@@ -161,14 +168,15 @@ Test(gemm, writes_nothing_beside_its_destination) {
 
 Test(gemm, rows_far_apart_are_read_where_they_lie) {
   desk d = desk_open();
-  th_tensor tall = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 12, 5)), a = tall, b = matrix(&d, TH_F64, false, 1, 5, 3);
+  th_tensor tall = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 12, 5)), a = tall,
+            b = matrix(&d, TH_F64, false, 1, 5, 3);
   th_tensor c = matrix(&d, TH_F64, false, 1, 6, 3);
   a.shape[1] = 6, a.stride[1] = 10; /* every second row */
   check_product(&d, 1, &a, &b, 0, &c, "every second row");
   desk_close(&d);
 }
 
-/* ---- alpha and beta ------------------------------------------------------------------------------------------ */
+/* ---- alpha and beta -------------------------------------------------------------------------- */
 
 Test(gemm, beta_0_overwrites_even_nan) {
   for (int c = 0; c < 4; c++) {
@@ -193,7 +201,7 @@ Test(gemm, alpha_and_beta_weigh_the_product_and_what_was_there) {
     }
 }
 
-/* ---- nothing -------------------------------------------------------------------------------------------------- */
+/* ---- nothing --------------------------------------------------------------------------------- */
 
 Test(gemm, a_sum_over_nothing_is_zero_or_leaves_what_was_there) {
   for (int c = 0; c < 32; c++) {
@@ -224,7 +232,7 @@ Test(gemm, a_result_without_rows_or_columns_or_batches_is_left_alone) {
   cr_assert_stderr_eq_str("");
 }
 
-/* ---- which layouts BLAS can read ---------------------------------------------------------------------------- */
+/* ---- which layouts BLAS can read ------------------------------------------------------------- */
 
 static bool is_matrix(int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride) {
   th_tensor x = {.dtype = TH_F32, .ndim = 2, .shape = {rows, columns}, .stride = {row_stride, column_stride}};

@@ -9,7 +9,7 @@
 #endif
 #endif
 
-/* ---- the plain reading --------------------------------------------------------------------------------- */
+/* ---- the plain reading ----------------------------------------------------------------------- */
 
 /* Cuts a row-major number into one index per axis. */
 static void indices_of(const th_tensor *x, int64_t number, int64_t index[TH_MAX_DIMS]) {
@@ -27,7 +27,7 @@ static int64_t place_of(const th_tensor *x, const int64_t index[TH_MAX_DIMS]) {
 }
 
 static int64_t place_of_number(const th_tensor *x, int64_t number) {
-  int64_t index[TH_MAX_DIMS];
+  int64_t index[TH_MAX_DIMS] = {0};
   indices_of(x, number, index);
   return place_of(x, index);
 }
@@ -50,7 +50,7 @@ static void expect_untouched(bool accepted, const th_tensor *view, const char *w
     expect_untouched(accepted, &left, #function "(" #__VA_ARGS__ ")"); \
   } while (0)
 
-/* ---- reshape --------------------------------------------------------------------------------------------- */
+/* ---- reshape --------------------------------------------------------------------------------- */
 
 /* Some memory layouts of 24 elements, contiguous and not. */
 enum { LAYOUTS = 9 };
@@ -73,10 +73,25 @@ static void make_layouts(desk *d, th_tensor made[LAYOUTS]) {
 static const struct {
   int ndim;
   int64_t shape[TH_MAX_DIMS];
-} targets[] = {{1, {24}},       {2, {6, 4}},    {2, {4, 6}},       {2, {2, 12}},          {2, {12, 2}},
-               {2, {24, 1}},    {2, {1, 24}},   {2, {8, 3}},       {3, {2, 3, 4}},        {3, {4, 3, 2}},
-               {3, {3, 2, 4}},  {3, {4, 2, 3}}, {4, {2, 3, 2, 2}}, {4, {2, 1, 3, 4}},     {4, {2, 2, 2, 3}},
-               {4, {1, 6, 1, 4}}, {5, {2, 3, 1, 4, 1}}, {6, {1, 2, 1, 3, 1, 4}}, {6, {2, 1, 3, 1, 2, 2}}};
+} targets[] = {{1, {24}},
+               {2, {6, 4}},
+               {2, {4, 6}},
+               {2, {2, 12}},
+               {2, {12, 2}},
+               {2, {24, 1}},
+               {2, {1, 24}},
+               {2, {8, 3}},
+               {3, {2, 3, 4}},
+               {3, {4, 3, 2}},
+               {3, {3, 2, 4}},
+               {3, {4, 2, 3}},
+               {4, {2, 3, 2, 2}},
+               {4, {2, 1, 3, 4}},
+               {4, {2, 2, 2, 3}},
+               {4, {1, 6, 1, 4}},
+               {5, {2, 3, 1, 4, 1}},
+               {6, {1, 2, 1, 3, 1, 4}},
+               {6, {2, 1, 3, 1, 2, 2}}};
 #define TARGETS (sizeof targets / sizeof *targets)
 
 /* Can strides over the new shape reach the same places in the same order? */
@@ -104,7 +119,8 @@ static void check_reshape(const th_tensor *of, int ndim, const int64_t *shape) {
   }
   cr_assert(th_tensor_same_shape(&view, &wanted) && view.dtype == TH_F64 && view.data == of->data);
   for (int64_t n = 0; n < th_tensor_count(of); n++)
-    cr_assert(place_of_number(&view, n) == place_of_number(of, n), "%s to %s moved element %ld", a, b, (long)n);
+    cr_assert(place_of_number(&view, n) == place_of_number(of, n), "%s to %s moved element %ld", a, b,
+              (long)n);
 }
 
 Test(views, reshape_is_taken_exactly_where_strides_can_serve) {
@@ -159,7 +175,7 @@ Test(views, reshape_refuses_other_counts_negative_sizes_too_many_axes_and_overfl
   desk_close(&d);
 }
 
-/* ---- permute --------------------------------------------------------------------------------------------- */
+/* ---- permute --------------------------------------------------------------------------------- */
 
 Test(views, permute_puts_axis_axes_i_at_i) {
   desk d = desk_open();
@@ -172,7 +188,7 @@ Test(views, permute_puts_axis_axes_i_at_i) {
     cr_assert(accepted == (seen == 15));
     if (!accepted) expect_untouched(accepted, &view, "an axis named twice");
     for (int64_t n = 0; accepted && n < th_tensor_count(&x); n++) {
-      int64_t index[TH_MAX_DIMS], old[TH_MAX_DIMS];
+      int64_t index[TH_MAX_DIMS] = {0}, old[TH_MAX_DIMS] = {0};
       indices_of(&view, n, index);
       for (int i = 0; i < 4; i++) old[axes[i]] = index[i];
       cr_assert(value_at(&view, index) == value_at(&x, old));
@@ -190,14 +206,14 @@ Test(views, permute_refuses_axes_out_of_range) {
   desk_close(&d);
 }
 
-/* ---- slice ----------------------------------------------------------------------------------------------- */
+/* ---- slice ----------------------------------------------------------------------------------- */
 
 static void check_slice(const th_tensor *x, int axis, int64_t begin, int64_t end) {
   th_tensor view;
   cr_assert(th_view_slice(&view, x, axis, begin, end));
   cr_assert(view.shape[axis] == end - begin);
   for (int64_t n = 0; n < th_tensor_count(&view); n++) {
-    int64_t index[TH_MAX_DIMS], old[TH_MAX_DIMS];
+    int64_t index[TH_MAX_DIMS] = {0}, old[TH_MAX_DIMS] = {0};
     indices_of(&view, n, index);
     memcpy(old, index, sizeof old);
     old[axis] += begin;
@@ -238,14 +254,14 @@ Test(views, slice_refuses_what_runs_over_the_ends) {
   desk_close(&d);
 }
 
-/* ---- broadcast ------------------------------------------------------------------------------------------- */
+/* ---- broadcast ------------------------------------------------------------------------------- */
 
 static void check_broadcast(const th_tensor *x, int ndim, const int64_t *shape) {
   th_tensor view;
   cr_assert(th_view_broadcast(&view, x, ndim, shape));
   cr_assert(view.ndim == ndim && view.data == x->data);
   for (int64_t n = 0; n < th_tensor_count(&view); n++) {
-    int64_t index[TH_MAX_DIMS], old[TH_MAX_DIMS] = {0};
+    int64_t index[TH_MAX_DIMS] = {0}, old[TH_MAX_DIMS] = {0};
     indices_of(&view, n, index);
     for (int i = 0; i < x->ndim; i++) old[i] = x->shape[i] == 1 ? 0 : index[ndim - x->ndim + i];
     cr_assert(value_at(&view, index) == value_at(x, old));
@@ -279,7 +295,7 @@ Test(views, broadcast_refuses_other_sizes_fewer_axes_and_more_than_six) {
   desk_close(&d);
 }
 
-/* ---- contiguous ------------------------------------------------------------------------------------------ */
+/* ---- contiguous ------------------------------------------------------------------------------ */
 
 Test(views, contiguous_means_row_major_without_gaps) {
   desk d = desk_open();
@@ -299,7 +315,7 @@ Test(views, contiguous_means_row_major_without_gaps) {
   desk_close(&d);
 }
 
-/* ---- making, reading, writing ---------------------------------------------------------------------------- */
+/* ---- making, reading, writing ---------------------------------------------------------------- */
 
 Test(tensor, new_is_contiguous_zeros_of_the_type_asked) {
   const th_dtype types[] = {TH_F32, TH_F64, TH_I32, TH_U8};

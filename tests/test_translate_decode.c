@@ -128,7 +128,8 @@ Test(translate_eval, a_character_that_is_unknown_counts_as_an_error) {
 }
 
 Test(translate_eval, other_pairs_that_are_wrong) {
-  refuses(1, "translate eval: other.tsv: cannot read: No such file or directory", "eval run --pairs other.tsv");
+  refuses(1, "translate eval: other.tsv: cannot read: No such file or directory",
+          "eval run --pairs other.tsv");
   put_text("other.tsv", "");
   refuses(1, "other.tsv: empty", "eval run --pairs other.tsv");
   put_text("other.tsv", "abc\tcba\nabc\n");

@@ -178,10 +178,13 @@ static void damage_config(const char *right, const char *wrong, const char *text
 
 Test(translate_directory, a_config_that_is_damaged) {
   make_run();
-  damage_config("\"reverse\"", "\"revrese\"", "run/config.json: \"task\" is missing or of the wrong kind: --task revrese: want one of");
+  damage_config("\"reverse\"", "\"revrese\"",
+                "run/config.json: \"task\" is missing or of the wrong kind: --task revrese: want one of");
   damage_config("\"reverse\"", "7", "run/config.json: \"task\" is missing or of the wrong kind");
-  damage_config("\"width\": 16", "\"width\": \"16\"", "run/config.json: \"width\" is missing or of the wrong kind");
-  damage_config("\"width\": 16", "\"width\": 16.5", "run/config.json: \"width\" is missing or of the wrong kind");
+  damage_config("\"width\": 16", "\"width\": \"16\"",
+                "run/config.json: \"width\" is missing or of the wrong kind");
+  damage_config("\"width\": 16", "\"width\": 16.5",
+                "run/config.json: \"width\" is missing or of the wrong kind");
   damage_config("\"width\": 16", "\"width\": -16", "--width -16: want a whole number from 1 to 65536");
   damage_config("\"width\": 16", "\"wide\": 16", "run/config.json: \"width\" is missing");
   damage_config("\"width\": 16", "\"width\": 16, \"width\": 16", "run/config.json:");
@@ -211,7 +214,8 @@ Test(translate_directory, a_vocabulary_of_another_size) {
 
 Test(translate_directory, another_setting_for_a_run_that_exists) {
   make_run();
-  refuses(2, "--width differs from the run that run/config.json describes: use another --out", "train --out run --width 32");
+  refuses(2, "--width differs from the run that run/config.json describes: use another --out",
+          "train --out run --width 32");
   refuses(2, "--task differs", "train --out run --task copy");
   refuses(2, "--seed differs", "train --out run --seed 2");
   refuses(2, "--pairs differs", "train --out run --pairs pairs.tsv");
@@ -239,7 +243,6 @@ Test(translate_directory, one_that_may_not_be_read) {
   if (geteuid()) {
     translate("decode run");
     assert_complains(1, "run/config.json: cannot read: Permission denied");
-  } else
-    refuses(1, "run/config.json: cannot read: Permission denied", "decode run");
+  } else refuses(1, "run/config.json: cannot read: Permission denied", "decode run");
   cr_assert_eq(chmod("run", 0755), 0);
 }

@@ -8,7 +8,9 @@ TestSuite(translate_pairs, .init = enter_directory, .fini = leave_directory);
 
 /* ---- files that are refused --------------------------------------------------------------------------- */
 
-Test(translate_pairs, a_missing_file) { refuses(1, "translate train: pairs.tsv: cannot read: No such file or directory", TRAIN); }
+Test(translate_pairs, a_missing_file) {
+  refuses(1, "translate train: pairs.tsv: cannot read: No such file or directory", TRAIN);
+}
 
 Test(translate_pairs, a_file_that_may_not_be_read) {
   put_pairs("pairs.tsv", 100);
@@ -77,9 +79,11 @@ Test(translate_pairs, a_side_without_a_word) {
 
 Test(translate_pairs, a_sequence_that_is_too_long) {
   put_text("pairs.tsv", "abc\tde\nabcd\tde\n");
-  refuses(1, "pairs.tsv:2: the source has 4 tokens, the model takes 3 (--max-length)", TRAIN " --max-length 3");
+  refuses(1, "pairs.tsv:2: the source has 4 tokens, the model takes 3 (--max-length)",
+          TRAIN " --max-length 3");
   put_text("pairs.tsv", "ab\tdef\n");
-  refuses(1, "pairs.tsv:1: the target has 3 tokens, the model takes 2 (--max-length)", TRAIN " --max-length 2");
+  refuses(1, "pairs.tsv:1: the target has 3 tokens, the model takes 2 (--max-length)",
+          TRAIN " --max-length 2");
 }
 
 Test(translate_pairs, too_few) {
@@ -104,7 +108,8 @@ Test(translate_pairs, a_run_keeps_its_own_copy) {
 }
 
 /* 100 pairs, each letter of the alphabet with and without a diaeresis, which is one code point or two. */
-static void put_spelt(const char *path, const char *start, const char *a_umlaut, const char *end, bool last_end) {
+static void put_spelt(const char *path, const char *start, const char *a_umlaut, const char *end,
+                      bool last_end) {
   FILE *file = fopen(path, "w");
   cr_assert_not_null(file);
   fputs(start, file);

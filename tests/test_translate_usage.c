@@ -9,10 +9,13 @@ TestSuite(translate_usage, .init = enter_directory, .fini = leave_directory);
 
 /* ---- commands ---------------------------------------------------------------------------------------- */
 
-Test(translate_usage, no_command) { refuses(2, "translate: no command: want train, decode, eval or gradcheck; " SEE_HELP, "%s", ""); }
+Test(translate_usage, no_command) {
+  refuses(2, "translate: no command: want train, decode, eval or gradcheck; " SEE_HELP, "%s", "");
+}
 
 Test(translate_usage, an_unknown_command) {
-  refuses(2, "translate: unknown command trian: want train, decode, eval or gradcheck; " SEE_HELP, "trian --out a");
+  refuses(2, "translate: unknown command trian: want train, decode, eval or gradcheck; " SEE_HELP,
+          "trian --out a");
   refuses(2, "unknown command --version", "--version");
 }
 
@@ -37,7 +40,8 @@ Test(translate_usage, commands_for_a_run_want_one_directory) {
 /* ---- train's flags -------------------------------------------------------------------------------------- */
 
 Test(translate_usage, an_unknown_flag) {
-  refuses(2, "translate train: --widht: unknown option; see translate train --help", "train --widht 16 --out a");
+  refuses(2, "translate train: --widht: unknown option; see translate train --help",
+          "train --widht 16 --out a");
   refuses(2, "translate train: --widht=16: unknown option", "train --out a --widht=16");
   refuses(2, "-x: unknown option", "train --out a -x");
 }
@@ -95,7 +99,8 @@ Test(translate_usage, a_number_out_of_range) {
   refuses(2, "--dropout 1: want a number", "train --dropout 1 --out a");
   refuses(2, "--symbols 1: want a whole number", "train --symbols 1 --out a");
   refuses(2, "--seed 1e30: want a whole number", "train --seed 1e30 --out a");
-  refuses(2, "--threads 99999999999999999999: want a whole number", "train --threads 99999999999999999999 --out a");
+  refuses(2, "--threads 99999999999999999999: want a whole number",
+          "train --threads 99999999999999999999 --out a");
 }
 
 Test(translate_usage, heads_that_do_not_divide_the_width) {
@@ -113,7 +118,8 @@ Test(translate_usage, a_task_too_small_to_hold_some_out) {
 
 Test(translate_usage, a_toy_task_with_pairs) {
   put_pairs("pairs.tsv", 100);
-  refuses(2, "--task reverse and --pairs pairs.tsv: want one of the two", "train --task reverse --pairs pairs.tsv --out a");
+  refuses(2, "--task reverse and --pairs pairs.tsv: want one of the two",
+          "train --task reverse --pairs pairs.tsv --out a");
   refuses(2, "--task pairs: say which with --pairs FILE", "train --task pairs --out a");
 }
 
@@ -126,6 +132,7 @@ Test(translate_usage, help_names_every_command) {
   assert_says("translate eval DIR");
   assert_says("translate gradcheck");
   assert_says("Exit status: 0 well, 1 failure, 2 wrong usage");
+  assert_says("130 stopped by Ctrl-C with all saved");
 }
 
 Test(translate_usage, help_names_every_setting_of_a_run) {

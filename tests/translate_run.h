@@ -128,7 +128,7 @@ static struct {
 } last;
 
 static const char *input_path = "/dev/null", *output_path; /* output_path NULL: captured */
-static bool as_nobody;                                     /* without root's rights, where the tests have them */
+static bool as_nobody; /* without root's rights, where the tests have them */
 
 HELPER int open_or_end(const char *path, int flags) {
   int fd = open(path, flags | O_CLOEXEC, 0600);
@@ -146,7 +146,8 @@ HELPER pid_t start_program(char *const *words, int out, int err) {
   dup2(in, STDIN_FILENO);
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
-  if (as_nobody && !geteuid() && (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY)))
+  if (as_nobody && !geteuid() &&
+      (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY)))
     _exit(98);
   fexecve(file, words, environ);
   _exit(97);
@@ -257,7 +258,8 @@ HELPER void assert_complains(int status, const char *text) {
 }
 
 /* ... and writes nothing, here or on standard output. */
-HELPER __attribute__((format(printf, 3, 4))) void refuses(int status, const char *text, const char *format, ...) {
+HELPER __attribute__((format(printf, 3, 4))) void refuses(int status, const char *text, const char *format,
+                                                          ...) {
   command_line a;
   va_list values;
   va_start(values, format);
@@ -270,7 +272,9 @@ HELPER __attribute__((format(printf, 3, 4))) void refuses(int status, const char
   cr_assert_eq(everything_here(), before, "something was written: %s", text);
 }
 
-HELPER void assert_says(const char *text) { cr_assert(strstr(last.out, text), "no \"%s\" in:\n%s", text, last.out); }
+HELPER void assert_says(const char *text) {
+  cr_assert(strstr(last.out, text), "no \"%s\" in:\n%s", text, last.out);
+}
 
 /* ---- pairs ------------------------------------------------------------------------------------------------- */
 

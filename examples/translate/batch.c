@@ -18,7 +18,7 @@ void batch_free(batch *b) {
 static void put(const th_tensor *to, int64_t row, int32_t before, const int32_t *ids, int64_t length, int32_t after, int32_t padding) {
   int32_t *at = (int32_t *)to->data + row * to->shape[1], *end = at + to->shape[1];
   if (before != TH_PAD) *at++ = before;
-  memcpy(at, ids, (size_t)length * sizeof *ids);
+  if (length) memcpy(at, ids, (size_t)length * sizeof *ids); /* of no target there is no pointer either */
   at += length;
   if (after != TH_PAD) *at++ = after;
   while (at < end) *at++ = padding;

@@ -205,22 +205,27 @@ static void shuffle(int32_t *items, int64_t count, th_random random, uint64_t po
   }
 }
 
-static int by_length(const void *a, const void *b, void *examples) {
+/* By length; those of one length stay as they were shuffled. */
+static int by_length(const void *a, const void *b, void *context) {
+  const data *d = context;
   int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-  const example *x = (const example *)examples + i, *y = (const example *)examples + j;
+  const example *x = &d->train[i], *y = &d->train[j];
+  const int32_t *place = d->order + d->train_count;
   int64_t longer = x->source_length + x->target_length - y->source_length - y->target_length;
-  return longer ? (longer > 0) - (longer < 0) : (i > j) - (i < j);
+  return longer ? (longer > 0) - (longer < 0) : (place[i] > place[j]) - (place[i] < place[j]);
 }
 
-/* The epoch's pairs in d->order and, behind them, the order of its batches: from the seed and the epoch alone. */
-static void begin_epoch(data *d, int64_t epoch, int64_t batches) {
+/* The epoch's pairs in d->order and, behind them, the order of its batches (while sorting, each pair's place):
+ * from the seed and the epoch alone. What makes no whole batch is left over by chance, not by its length. */
+static void begin_epoch(data *d, int64_t epoch, int64_t batches, int64_t size) {
   th_random random = {(uint64_t)d->settings->seed, ORDER_STREAM + (uint64_t)epoch};
-  int64_t n = d->train_count, pool = POOL_BATCHES * d->settings->batch;
-  int32_t *batch_order = d->order + n;
+  int64_t n = d->train_count, used = batches * size, pool = POOL_BATCHES * size;
+  int32_t *place = d->order + n, *batch_order = place;
   for (int64_t i = 0; i < n; i++) d->order[i] = (int32_t)i;
-  for (int64_t i = 0; i < batches; i++) batch_order[i] = (int32_t)i;
   shuffle(d->order, n, random, 0);
-  for (int64_t i = 0; i < n; i += pool) qsort_r(d->order + i, (size_t)(n - i < pool ? n - i : pool), sizeof *d->order, by_length, d->train);
+  for (int64_t i = 0; i < n; i++) place[d->order[i]] = (int32_t)i;
+  for (int64_t i = 0; i < used; i += pool) qsort_r(d->order + i, (size_t)(used - i < pool ? used - i : pool), sizeof *d->order, by_length, d);
+  for (int64_t i = 0; i < batches; i++) batch_order[i] = (int32_t)i;
   shuffle(batch_order, batches, random, (uint64_t)n);
   d->epoch = epoch;
 }
@@ -228,7 +233,7 @@ static void begin_epoch(data *d, int64_t epoch, int64_t batches) {
 int64_t pairs_pick(data *d, int64_t step) {
   int64_t n = d->train_count, size = d->settings->batch < n ? d->settings->batch : n;
   int64_t batches = n / size, epoch = (step - 1) / batches; /* what is left over has its turn in another epoch */
-  if (epoch != d->epoch) begin_epoch(d, epoch, batches);
+  if (epoch != d->epoch) begin_epoch(d, epoch, batches, size);
   const int32_t *first = d->order + d->order[n + (step - 1) % batches] * size;
   for (int64_t i = 0; i < size; i++) d->picked[i] = d->train[first[i]];
   return size;

@@ -15,9 +15,12 @@ static th_var *apply_shape(const th_op *op, th_var *x, int ndim, const int64_t *
   return th_apply(op, 1, &x, &s, sizeof s);
 }
 
+/* For an error's text: sizes whose product may overflow, so without strides. */
 static th_tensor asked_shape(const shape_settings *s) {
-  if (s->ndim < 0 || s->ndim > TH_MAX_DIMS) return (th_tensor){0};
-  return th_tensor_of(NULL, TH_F32, s->ndim, s->shape);
+  th_tensor asked = {.ndim = s->ndim};
+  if (s->ndim < 0 || s->ndim > TH_MAX_DIMS) asked.ndim = 0;
+  memcpy(asked.shape, s->shape, sizeof asked.shape);
+  return asked;
 }
 
 /* ---- contiguous: a row-major copy ------------------------------------------------------------------------ */
