@@ -117,7 +117,7 @@ demo: packages
 	@$(MAKE) --no-print-directory $(program)
 	$(program) train --task reverse --out runs/reverse
 	@echo
-	@echo 'The heatmaps are in runs/reverse/heatmaps: start with cross_0.png.'
+	@echo 'The heatmaps are in runs/reverse/heatmaps: start with cross_1.png.'
 
 check: packages
 	@$(MAKE) --no-print-directory $(tests) $(program) $(singles) $(benches)

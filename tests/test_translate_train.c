@@ -299,7 +299,8 @@ static __attribute__((format(printf, 3, 4))) void run_on_terminal(char *text, si
   va_end(values);
   size_t length = 0;
   int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-  cr_assert(master >= 0 && !grantpt(master) && !unlockpt(master));
+  if (master < 0) cr_skip_test("this machine has no pseudo-terminals");
+  cr_assert(!grantpt(master) && !unlockpt(master));
   int slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
   cr_assert_geq(slave, 0);
   pid_t child = start_program(a.word, slave, slave);
