@@ -712,6 +712,25 @@ Test(transformer, an_unknown_token_is_an_error_on_the_tape) {
   desk_close(&d);
 }
 
+Test(transformer, token_by_token_past_the_limit_is_an_error_on_the_tape) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  th_tensor source = ids_of(&d, 2, 5, 11), token = ids_of(&d, 2, 1, 13);
+  const char *text = "slice: [2,4,3,4] has no 3 to 4 on axis 2 (";
+  th_tape_record(d.tape, false);
+  th_var *memory = th_transformer_encode(model, d.tape, &source, NULL, NULL);
+  th_decoding decoding = th_decoding_begin(model, memory, NULL, 3);
+  for (int t = 0; t < 3; t++) th_decoding_step(&decoding, d.tape, &token, NULL);
+  expect_no_error(d.tape);
+  cr_expect(decoding.length == 3);
+  th_decoding_step(&decoding, d.tape, &token, NULL);
+  cr_assert(th_tape_error(d.tape) != NULL);
+  cr_expect(!strncmp(th_tape_error(d.tape)->text, text, strlen(text)), "%s", th_tape_error(d.tape)->text);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
 /* ---- configurations -------------------------------------------------------------------------- */
 
 static void expect_config_refused(th_transformer_config config, const char *text) {

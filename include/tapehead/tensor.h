@@ -35,6 +35,9 @@ typedef struct th_error {
 
 /* Fills `error` (which may be NULL) and returns `status`, so that a caller can `return th_error_set(...)`. */
 th_status th_error_set(th_error *error, th_status status, const char *format, ...) TH_PRINTF(3, 4);
+#ifdef __clang_analyzer__ /* which looks at one file, and would not see that the status comes back */
+#define th_error_set(error, status, ...) ((void)(th_error_set)(error, status, __VA_ARGS__), (status))
+#endif
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 

@@ -21,6 +21,7 @@ typedef struct {
   th_error *error;
   th_tape *tape;
   th_tensor *grad;                        /* [inputs] */
+  double **jacobian;                      /* [inputs, TH_GRADCHECK_OUTPUTS], for the full mode */
   th_tensor value[TH_GRADCHECK_OUTPUTS];  /* one copy of each output, for f(x + eps) */
   th_tensor seed[TH_GRADCHECK_OUTPUTS];   /* upstream gradients */
   double worst_excess;                    /* of |difference| over its tolerance */
@@ -123,8 +124,13 @@ static th_status numerical_column(check *c, int input, int64_t index, th_tensor 
   return TH_OK;
 }
 
-/* Row by row of the analytical Jacobian of one output: jacobian[input] is [outputs' elements, inputs' elements]. */
-static th_status analytical_rows(check *c, th_var *out, int output, double *const *jacobian) {
+/* The analytical Jacobian of output o by input i, [o's elements, i's elements]. */
+static double **jacobian_at(const check *c, int input, int output) {
+  return &c->jacobian[input * TH_GRADCHECK_OUTPUTS + output];
+}
+
+/* Row by row: one output's part of the Jacobian, for all inputs. */
+static th_status analytical_rows(check *c, th_var *out, int output) {
   int64_t rows = th_tensor_count(&out->value);
   for (int64_t j = 0; j < rows; j++) {
     memset(c->seed[output].data, 0, (size_t)rows * sizeof(double));
@@ -133,7 +139,7 @@ static th_status analytical_rows(check *c, th_var *out, int output, double *cons
     if (status) return status;
     for (int i = 0; i < c->inputs; i++) {
       int64_t count = th_tensor_count(&c->grad[i]);
-      memcpy(jacobian[i] + j * count, c->grad[i].data, (size_t)count * sizeof(double));
+      memcpy(*jacobian_at(c, i, output) + j * count, c->grad[i].data, (size_t)count * sizeof(double));
     }
   }
   return TH_OK;
@@ -144,8 +150,7 @@ static void note_relative(check *c, double difference, double size) {
   c->report->relative_error = fmax(c->report->relative_error, relative);
 }
 
-/* jacobian[output] is this input's part of the analytical one. */
-static th_status compare_input(check *c, int input, double *const jacobian[]) {
+static th_status compare_input(check *c, int input) {
   int64_t columns = th_tensor_count(c->input[input]);
   double size[TH_GRADCHECK_OUTPUTS] = {0}, worst[TH_GRADCHECK_OUTPUTS] = {0};
   for (int64_t k = 0; k < columns; k++) {
@@ -154,7 +159,7 @@ static th_status compare_input(check *c, int input, double *const jacobian[]) {
     for (int o = 0; o < c->outputs; o++) {
       int64_t rows = th_tensor_count(&c->value[o]);
       for (int64_t j = 0; j < rows; j++) {
-        double numerical = ((const double *)c->value[o].data)[j], analytical = jacobian[o][j * columns + k];
+        double numerical = ((const double *)c->value[o].data)[j], analytical = (*jacobian_at(c, input, o))[j * columns + k];
         compare(c, input, k, o, j, numerical, analytical);
         size[o] = fmax(size[o], fmax(fabs(numerical), fabs(analytical)));
         worst[o] = fmax(worst[o], distance(numerical, analytical));
@@ -167,21 +172,16 @@ static th_status compare_input(check *c, int input, double *const jacobian[]) {
 
 static th_status check_full(check *c) {
   th_var *out[TH_GRADCHECK_OUTPUTS];
-  double *jacobian[c->inputs][TH_GRADCHECK_OUTPUTS];
-  memset(jacobian, 0, sizeof jacobian);
   th_status status = run(c, true, out);
   for (int o = 0; o < c->outputs && !status; o++) {
-    double *rows[c->inputs];
     for (int i = 0; i < c->inputs && !status; i++) {
       size_t count = (size_t)th_tensor_count(&c->value[o]) * (size_t)th_tensor_count(c->input[i]);
-      rows[i] = jacobian[i][o] = calloc(count ? count : 1, sizeof(double));
-      if (!rows[i]) status = th_error_set(c->error, TH_ENOMEM, "gradcheck: no memory for a Jacobian");
+      *jacobian_at(c, i, o) = calloc(count ? count : 1, sizeof(double));
+      if (!*jacobian_at(c, i, o)) status = th_error_set(c->error, TH_ENOMEM, "gradcheck: no memory for a Jacobian");
     }
-    if (!status) status = analytical_rows(c, out[o], o, rows);
+    if (!status) status = analytical_rows(c, out[o], o);
   }
-  for (int i = 0; i < c->inputs && !status; i++) status = compare_input(c, i, jacobian[i]);
-  for (int i = 0; i < c->inputs; i++)
-    for (int o = 0; o < TH_GRADCHECK_OUTPUTS; o++) free(jacobian[i][o]);
+  for (int i = 0; i < c->inputs && !status; i++) status = compare_input(c, i);
   return status;
 }
 
@@ -331,11 +331,14 @@ th_status th_gradcheck(th_function *function, void *context, int inputs, th_tens
   *report = (th_gradcheck_report){.ok = true};
   c.worst_excess = -1;
   c.tape = th_tape_new(c.options.pool);
-  c.grad = calloc((size_t)inputs + 1, sizeof *c.grad);
-  th_status status = c.tape && c.grad ? check_all(&c) : th_error_set(error, TH_ENOMEM, "gradcheck: no memory");
+  c.grad = calloc((size_t)inputs, sizeof *c.grad);
+  c.jacobian = calloc((size_t)inputs * TH_GRADCHECK_OUTPUTS, sizeof *c.jacobian);
+  th_status status = c.tape && c.grad && c.jacobian ? check_all(&c) : th_error_set(error, TH_ENOMEM, "gradcheck: no memory");
   for (int i = 0; c.grad && i < inputs; i++)
     if (!is_borrowed(&c.options, i)) th_tensor_free(&c.grad[i]);
   for (int o = 0; o < TH_GRADCHECK_OUTPUTS; o++) th_tensor_free(&c.value[o]), th_tensor_free(&c.seed[o]);
+  for (int i = 0; c.jacobian && i < inputs * TH_GRADCHECK_OUTPUTS; i++) free(c.jacobian[i]);
+  free(c.jacobian);
   free(c.grad);
   th_tape_free(c.tape);
   return status;

@@ -71,8 +71,8 @@ static th_status read_lines(series *s, const char *path, const char *key, char *
   char *line, *at = bytes;
   th_status status = TH_OK;
   for (size_t number = 1; status == TH_OK && (line = th_metrics_line(&at, bytes + size)) != NULL; number++) {
-    json_t *object;
-    int64_t step;
+    json_t *object = NULL;
+    int64_t step = 0;
     status = th_metrics_parse(&object, &step, line, (size_t)(at - line), path, error);
     if (object)
       status = take_value(s, step, json_object_get(object, key), path, number, key, error);

@@ -114,14 +114,16 @@ th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t
 
 void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory) {
   int64_t h = layer->heads, d = layer->key_width, v = layer->value_width, end = h * (2 * d + v);
-  th_tensor keys, values;
+  th_tape *tape = memory->tape;
   th_var *both = project(layer, memory, h * d, end);
   th_var *key = split_heads(both, 0, h, d), *value = split_heads(both, h * d, h, v);
-  if (th_tape_error(memory->tape)) return;
+  if (th_tape_error(tape)) return;
   int64_t next = cache->length + memory->value.shape[1];
-  if (!th_view_slice(&keys, &cache->key, 2, cache->length, next) || !th_view_slice(&values, &cache->value, 2, cache->length, next)) return;
-  th_k_copy(NULL, &key->value, &keys);
-  th_k_copy(NULL, &value->value, &values);
+  th_var *keys = th_slice(th_constant(tape, &cache->key), 2, cache->length, next); /* fails where there is no room */
+  th_var *values = th_slice(th_constant(tape, &cache->value), 2, cache->length, next);
+  if (th_tape_error(tape)) return;
+  th_k_copy(NULL, &key->value, &keys->value);
+  th_k_copy(NULL, &value->value, &values->value);
   cache->length = next;
 }
 

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-th_status th_error_set(th_error *error, th_status status, const char *format, ...) {
+th_status(th_error_set)(th_error *error, th_status status, const char *format, ...) {
   if (!error) return status;
   error->status = status;
   va_list arguments;

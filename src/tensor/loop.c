@@ -55,8 +55,8 @@ typedef struct {
 
 static void walk_axis(const walk *w, int axis, char *const *data, int64_t count) {
   const th_loop *loop = w->loop;
-  char *at[TH_LOOP_MAX];
-  int64_t stride[TH_LOOP_MAX];
+  char *at[TH_LOOP_MAX] = {0};
+  int64_t stride[TH_LOOP_MAX] = {0};
   for (int k = 0; k < loop->operands; k++) {
     at[k] = data[k];
     stride[k] = loop->stride[k][axis];
