@@ -53,13 +53,17 @@ static th_var *build_dropout(const operands *x) { return th_dropout(x->in[0], 0.
 static th_var *build_gather(const operands *x) { return th_gather(x->in[0], &x->ids); }
 
 #define MATMUL(m, k, n) \
-  {"matmul", #m "x" #k " " #k "x" #n, build_matmul, {{2, {m, k}}, {2, {k, n}}}, 2.0 * (m) * (k) * (n), 0, 0}
+  { "matmul", #m "x" #k " " #k "x" #n, build_matmul, {{2, {m, k}}, {2, {k, n}}}, 2.0 * (m) * (k) * (n), 0, 0 }
 #define LINEAR(rows, from, to) \
-  {"linear", #rows "x" #from " to " #to, build_linear, \
-   {{2, {rows, from}}, {2, {to, from}}, {1, {to}}}, 2.0 * (rows) * (from) * (to), 0, 0}
+  { \
+    "linear", #rows "x" #from " to " #to, build_linear, {{2, {rows, from}}, {2, {to, from}}, {1, {to}}}, \
+        2.0 * (rows) * (from) * (to), 0, 0 \
+  }
 #define ATTENTION(b, h, t, d) \
-  {"attention", "B" #b " H" #h " T" #t " D" #d, build_attention, \
-   {{4, {b, h, t, d}}, {4, {b, h, t, d}}, {4, {b, h, t, d}}}, 4.0 * (b) * (h) * (t) * (t) * (d), 0, 0}
+  { \
+    "attention", "B" #b " H" #h " T" #t " D" #d, build_attention, \
+        {{4, {b, h, t, d}}, {4, {b, h, t, d}}, {4, {b, h, t, d}}}, 4.0 * (b) * (h) * (t) * (t) * (d), 0, 0 \
+  }
 
 /* Moves, in units of the first input: what is read and written once; a gradient added to counts twice.
  * Dropout's mask is a byte per element. Gather moves as much as it gathers. */

@@ -32,19 +32,18 @@ typedef struct {
 static bool parse(int count, const char **arguments, options *o) {
   const int argument = POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT;
   const int real = POPT_ARG_DOUBLE | POPT_ARGFLAG_SHOW_DEFAULT;
-  struct poptOption table[] = {
-      {"width", 0, argument, &o->width, 0, "of embeddings and layers", "N"},
-      {"heads", 0, argument, &o->heads, 0, "attention heads in each layer", "N"},
-      {"layers", 0, argument, &o->layers, 0, "of the encoder; as many decode", "N"},
-      {"ff", 0, argument, &o->ff, 0, "width inside the feed-forward net", "N"},
-      {"batch", 0, argument, &o->batch, 0, "sentence pairs in a step", "N"},
-      {"length", 0, argument, &o->length, 0, "tokens in each sentence", "N"},
-      {"vocabulary", 0, argument, &o->vocabulary, 0, "words on either side", "N"},
-      {"dropout", 0, real, &o->dropout, 0, "probability of a zero", "P"},
-      {"threads", 0, argument, &o->threads, 0, "processor threads", "N"},
-      {"steps", 0, argument, &o->steps, 0, "timed", "N"},
-      {"warmup", 0, argument, &o->warmup, 0, "steps before those", "N"},
-      POPT_AUTOHELP POPT_TABLEEND};
+  struct poptOption table[] = {{"width", 0, argument, &o->width, 0, "of embeddings and layers", "N"},
+                               {"heads", 0, argument, &o->heads, 0, "attention heads in each layer", "N"},
+                               {"layers", 0, argument, &o->layers, 0, "of the encoder; as many decode", "N"},
+                               {"ff", 0, argument, &o->ff, 0, "width inside the feed-forward net", "N"},
+                               {"batch", 0, argument, &o->batch, 0, "sentence pairs in a step", "N"},
+                               {"length", 0, argument, &o->length, 0, "tokens in each sentence", "N"},
+                               {"vocabulary", 0, argument, &o->vocabulary, 0, "words on either side", "N"},
+                               {"dropout", 0, real, &o->dropout, 0, "probability of a zero", "P"},
+                               {"threads", 0, argument, &o->threads, 0, "processor threads", "N"},
+                               {"steps", 0, argument, &o->steps, 0, "timed", "N"},
+                               {"warmup", 0, argument, &o->warmup, 0, "steps before those", "N"},
+                               POPT_AUTOHELP POPT_TABLEEND};
   poptContext context = poptGetContext("step", count, arguments, table, 0);
   int code = poptGetNextOpt(context);
   const char *extra = code == -1 ? poptPeekArg(context) : NULL;
@@ -157,8 +156,17 @@ static void report(const bench *b, const options *o, double *seconds) {
 }
 
 int main(int count, const char **arguments) {
-  options o = {.width = 128, .heads = 4, .layers = 2, .ff = 512, .batch = 32, .length = 32,
-               .vocabulary = 128, .threads = 1, .steps = 20, .warmup = 3, .dropout = 0.1};
+  options o = {.width = 128,
+               .heads = 4,
+               .layers = 2,
+               .ff = 512,
+               .batch = 32,
+               .length = 32,
+               .vocabulary = 128,
+               .threads = 1,
+               .steps = 20,
+               .warmup = 3,
+               .dropout = 0.1};
   bench b = {0};
   th_error error = {0};
   if (!parse(count, arguments, &o)) return 2;

@@ -13,7 +13,8 @@ int main(void) {
   th_init small = {.kind = TH_INIT_NORMAL, .scale = 0.1}, large = {.kind = TH_INIT_NORMAL, .scale = 1};
   th_nn_embedding symbols = th_nn_embedding_make(params, "symbols", SYMBOLS, WIDTH, small);
   th_param *places = th_params_add(params, NULL, "places", large, 2, (int64_t[]){LENGTH, WIDTH});
-  th_nn_attention attention = th_nn_attention_make(params, "attention", &(th_nn_attention_config){.width = WIDTH, .heads = 2});
+  th_nn_attention attention =
+      th_nn_attention_make(params, "attention", &(th_nn_attention_config){.width = WIDTH, .heads = 2});
   th_nn_linear output = th_nn_linear_make(params, "output", WIDTH, SYMBOLS, true);
   th_adam adam;
   if (th_params_make(params, TH_F32, 1, &error) || th_adam_new(&adam, params, &(th_adam_config){0}, &error))

@@ -57,8 +57,7 @@ static inline int files_here(void) {
   int count = 0;
   DIR *here = opendir(".");
   cr_assert_not_null(here);
-  for (const struct dirent *file; (file = readdir(here)) != NULL;)
-    count += file->d_name[0] != '.';
+  for (const struct dirent *file; (file = readdir(here)) != NULL;) count += file->d_name[0] != '.';
   closedir(here);
   return count;
 }

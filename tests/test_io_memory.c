@@ -27,8 +27,7 @@ static bool granted(void) {
     errno = ENOMEM;
     return false;
   }
-  if (until_failure > 0)
-    until_failure--;
+  if (until_failure > 0) until_failure--;
   return true;
 }
 
@@ -41,8 +40,7 @@ void *malloc(size_t size) { return granted() ? counted(__libc_malloc(size)) : NU
 void *calloc(size_t count, size_t size) { return granted() ? counted(__libc_calloc(count, size)) : NULL; }
 
 void *realloc(void *old, size_t size) {
-  if (!granted())
-    return NULL;
+  if (!granted()) return NULL;
   void *block = __libc_realloc(old, size);
   return old ? block : counted(block);
 }
@@ -65,8 +63,7 @@ static void exhaust(const char *name, th_status (*work)(th_error *error)) {
     until_failure = -1;
     cr_assert_eq(blocks, before, "%s leaks when allocation %ld fails: %ld", name, n, blocks - before);
     cr_assert_leq(files_here(), files + 1);
-    if (status == TH_OK && !reached)
-      return;
+    if (status == TH_OK && !reached) return;
     if (status != TH_OK)
       cr_assert_eq(status, TH_ENOMEM, "%s, when allocation %ld fails: %s", name, n, error.text);
   }
@@ -108,8 +105,7 @@ static th_status save_array(th_error *error) {
 static th_status load_array(th_error *error) {
   th_tensor tensor;
   th_status status = th_npy_load(&tensor, "a.npy", error);
-  if (status == TH_OK)
-    th_tensor_free(&tensor);
+  if (status == TH_OK) th_tensor_free(&tensor);
   return status;
 }
 
@@ -120,16 +116,11 @@ static th_status use_vocabulary(th_error *error) {
   size_t count = 0;
   th_vocabulary *vocabulary;
   th_status status = th_vocabulary_new(&vocabulary, TH_UNIT_WORD, error);
-  if (status == TH_OK)
-    status = th_vocabulary_add(vocabulary, text, sizeof text - 1, error);
-  if (status == TH_OK)
-    status = th_vocabulary_finish(vocabulary, 1, error);
-  if (status == TH_OK)
-    status = th_vocabulary_encode(vocabulary, text, sizeof text - 1, &ids, &count, error);
-  if (status == TH_OK)
-    status = th_vocabulary_decode(vocabulary, ids, count, &decoded, error);
-  if (status == TH_OK)
-    status = th_vocabulary_save(vocabulary, "vocab.json", error);
+  if (status == TH_OK) status = th_vocabulary_add(vocabulary, text, sizeof text - 1, error);
+  if (status == TH_OK) status = th_vocabulary_finish(vocabulary, 1, error);
+  if (status == TH_OK) status = th_vocabulary_encode(vocabulary, text, sizeof text - 1, &ids, &count, error);
+  if (status == TH_OK) status = th_vocabulary_decode(vocabulary, ids, count, &decoded, error);
+  if (status == TH_OK) status = th_vocabulary_save(vocabulary, "vocab.json", error);
   th_vocabulary_free(vocabulary);
   free(ids);
   free(decoded);
@@ -146,8 +137,7 @@ static th_status load_vocabulary(th_error *error) {
 static th_status resume_metrics(th_error *error) {
   th_metrics *metrics;
   th_status status = th_metrics_open(&metrics, "m.jsonl", 1, error);
-  if (status == TH_OK)
-    status = th_metrics_append(metrics, 2, (th_metric[]){{"loss", 0.5}}, 1, error);
+  if (status == TH_OK) status = th_metrics_append(metrics, 2, (th_metric[]){{"loss", 0.5}}, 1, error);
   th_metrics_close(metrics);
   return status;
 }
@@ -180,8 +170,7 @@ Test(io, says_so_and_leaks_nothing_when_memory_runs_out, .init = enter_directory
       {"resuming metrics", resume_metrics},
   };
   put_text("m.jsonl", "{\"step\":1,\"loss\":1}\n{\"step\":2,\"loss\":2}\n");
-  for (size_t i = 0; i < sizeof works / sizeof *works; i++)
-    exhaust(works[i].name, works[i].work);
+  for (size_t i = 0; i < sizeof works / sizeof *works; i++) exhaust(works[i].name, works[i].work);
 }
 
 #else

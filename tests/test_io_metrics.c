@@ -133,13 +133,11 @@ Test(metrics, a_long_series_comes_back_to_the_bit) {
   size_t count;
   th_metrics *metrics;
   cr_assert_eq(th_metrics_open(&metrics, "m.jsonl", 0, NULL), TH_OK);
-  for (int i = 0; i < 1000; i++)
-    append(metrics, i, 1.0 / (i + 1));
+  for (int i = 0; i < 1000; i++) append(metrics, i, 1.0 / (i + 1));
   th_metrics_close(metrics);
   cr_assert_eq(th_metrics_read("m.jsonl", "loss", &steps, &values, &count, NULL), TH_OK);
   cr_assert_eq(count, 1000);
-  for (int i = 0; i < 1000; i++)
-    cr_assert(steps[i] == i && values[i] == 1.0 / (i + 1));
+  for (int i = 0; i < 1000; i++) cr_assert(steps[i] == i && values[i] == 1.0 / (i + 1));
   free(steps);
   free(values);
 }

@@ -89,8 +89,7 @@ Test(safetensors, a_view_is_written_in_row_major_order) {
   static double values[ROWS * COLUMNS];
   th_tensor whole = th_tensor_of(values, TH_F64, 2, (int64_t[]){ROWS, COLUMNS}), turned, row;
   th_safetensors *archive;
-  for (int64_t i = 0; i < ROWS * COLUMNS; i++)
-    values[i] = (double)i;
+  for (int64_t i = 0; i < ROWS * COLUMNS; i++) values[i] = (double)i;
   turned = whole;
   turned.shape[0] = COLUMNS, turned.shape[1] = ROWS;
   turned.stride[0] = 1, turned.stride[1] = COLUMNS;
@@ -122,9 +121,9 @@ Test(safetensors, a_name_cannot_be_saved_twice_or_broken) {
   float f = 0;
   th_tensor t = th_tensor_of(&f, TH_F32, 0, NULL), negative = t;
   negative.ndim = 1, negative.shape[0] = -1;
-#define SAVE_REFUSED(name1, name2, tensor2, text)                                                            \
-  assert_fails(                                                                                              \
-      th_safetensors_save("m", (th_named_tensor[]){{name1, &t}, {name2, &tensor2}}, 2, NULL, 0, &error),     \
+#define SAVE_REFUSED(name1, name2, tensor2, text) \
+  assert_fails( \
+      th_safetensors_save("m", (th_named_tensor[]){{name1, &t}, {name2, &tensor2}}, 2, NULL, 0, &error), \
       TH_EINVAL, &error, text)
   SAVE_REFUSED("a", "a", t, "m: tensor \"a\" is given twice");
   SAVE_REFUSED("a", "\xFF", t, "m: tensor \"?\" is not valid UTF-8");
@@ -217,8 +216,8 @@ Test(safetensors, bool_is_read_as_u8) {
   th_safetensors_free(archive);
 }
 
-#define SHAPE_REFUSED(shape, text)                                                                           \
-  HEADER_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[0,4]}}", 4,                \
+#define SHAPE_REFUSED(shape, text) \
+  HEADER_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[0,4]}}", 4, \
                  "tensor \"a\": " text)
 
 Test(safetensors, a_shape_that_cannot_be_is_refused) {
@@ -234,8 +233,8 @@ Test(safetensors, a_shape_that_cannot_be_is_refused) {
                   "too big integer");
 }
 
-#define OFFSETS_REFUSED(begin, end, text)                                                                    \
-  HEADER_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[" begin "," end "]}}", 4,        \
+#define OFFSETS_REFUSED(begin, end, text) \
+  HEADER_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[" begin "," end "]}}", 4, \
                  "tensor \"a\": " text)
 
 Test(safetensors, offsets_that_are_not_a_range_are_refused) {
@@ -289,10 +288,8 @@ Test(safetensors, no_cut_or_changed_byte_of_a_file_does_harm) {
     char old = bytes[at];
     for (int value = 0; value < 256; value++) {
       bytes[at] = (char)value;
-      if (th_safetensors_parse(&archive, "m", bytes, size, NULL) == TH_OK)
-        th_safetensors_free(archive);
-      else
-        cr_assert_null(archive);
+      if (th_safetensors_parse(&archive, "m", bytes, size, NULL) == TH_OK) th_safetensors_free(archive);
+      else cr_assert_null(archive);
     }
     bytes[at] = old;
   }

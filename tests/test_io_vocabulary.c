@@ -12,8 +12,8 @@ static th_vocabulary *vocabulary_of(th_unit unit, int64_t min_count, size_t line
   return vocabulary;
 }
 
-#define VOCABULARY(unit, min_count, ...)                                                                     \
-  vocabulary_of(unit, min_count, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *),                     \
+#define VOCABULARY(unit, min_count, ...) \
+  vocabulary_of(unit, min_count, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), \
                 (const char *[]){__VA_ARGS__})
 
 static void assert_encodes(const th_vocabulary *vocabulary, const char *text, size_t count,
@@ -27,8 +27,8 @@ static void assert_encodes(const th_vocabulary *vocabulary, const char *text, si
   free(ids);
 }
 
-#define ENCODES(vocabulary, text, ...)                                                                       \
-  assert_encodes(vocabulary, text, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t),                       \
+#define ENCODES(vocabulary, text, ...) \
+  assert_encodes(vocabulary, text, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), \
                  (int32_t[]){__VA_ARGS__})
 
 static void assert_decodes(const th_vocabulary *vocabulary, size_t count, const int32_t *ids,
@@ -39,8 +39,8 @@ static void assert_decodes(const th_vocabulary *vocabulary, size_t count, const 
   free(text);
 }
 
-#define DECODES(vocabulary, wanted, ...)                                                                     \
-  assert_decodes(vocabulary, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (int32_t[]){__VA_ARGS__},   \
+#define DECODES(vocabulary, wanted, ...) \
+  assert_decodes(vocabulary, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (int32_t[]){__VA_ARGS__}, \
                  wanted)
 
 Test(vocabulary, the_special_tokens_come_first) {
@@ -225,7 +225,7 @@ Test(vocabulary, what_is_saved_is_loaded) {
 }
 
 #define START "{\"format\":\"tapehead vocabulary\",\"version\":1,\"unit\":"
-#define TOKENS(unit, ...)                                                                                    \
+#define TOKENS(unit, ...) \
   START "\"" unit "\",\"tokens\":[\"<pad>\",\"<bos>\",\"<eos>\",\"<unk>\"" __VA_ARGS__ "]}"
 
 Test(vocabulary, a_file_may_have_its_tokens_in_any_order) {

@@ -57,13 +57,9 @@ static void start(th_plot_fonts fonts) {
   cr_assert_eq(th_plot_new(&plot, fonts, &error), TH_OK, "%s", error.text);
 }
 
-static void start_with_text(void) {
-  start(TH_PLOT_SYSTEM_FONTS);
-}
+static void start_with_text(void) { start(TH_PLOT_SYSTEM_FONTS); }
 
-static void start_without_text(void) {
-  start(TH_PLOT_NO_FONTS);
-}
+static void start_without_text(void) { start(TH_PLOT_NO_FONTS); }
 
 static int files_in_folder(void) {
   DIR *open = opendir(folder);
@@ -95,9 +91,7 @@ static colour pixel(const picture *of, int x, int y) {
   return (colour){at[0], at[1], at[2]};
 }
 
-static bool same(colour a, colour b) {
-  return a.r == b.r && a.g == b.g && a.b == b.b;
-}
+static bool same(colour a, colour b) { return a.r == b.r && a.g == b.g && a.b == b.b; }
 
 static bool is(const picture *of, int x, int y, colour wanted) {
   return x >= 0 && y >= 0 && x < of->width && y < of->height && same(pixel(of, x, y), wanted);
@@ -114,10 +108,8 @@ static int find_boxes(const picture *in, box found[MOST_BOXES]) {
   for (int y = 0; y < in->height; y++) {
     for (int x = 0; x < in->width; x++) {
       int run = 0, down = 0;
-      while (is(in, x + run, y, frame_grey))
-        run++;
-      while (run >= SHORTEST_FRAME && is(in, x, y + down, frame_grey))
-        down++;
+      while (is(in, x + run, y, frame_grey)) run++;
+      while (run >= SHORTEST_FRAME && is(in, x, y + down, frame_grey)) down++;
       if (down >= SHORTEST_FRAME && !is(in, x, y - 1, frame_grey) && count < MOST_BOXES)
         found[count++] = (box){x + 1, y + 1, run - 2, down - 2};
       x += run;
@@ -132,10 +124,10 @@ static colour cell_colour(const picture *in, box matrix, int rows, int columns, 
   return pixel(in, x, y);
 }
 
-#define expect_colour(seen, wanted)                                                                         \
-  do {                                                                                                      \
-    colour s_ = (seen), w_ = (wanted);                                                                      \
-    cr_expect(same(s_, w_), "%s: %d,%d,%d, wanted %d,%d,%d", #seen, s_.r, s_.g, s_.b, w_.r, w_.g, w_.b);    \
+#define expect_colour(seen, wanted) \
+  do { \
+    colour s_ = (seen), w_ = (wanted); \
+    cr_expect(same(s_, w_), "%s: %d,%d,%d, wanted %d,%d,%d", #seen, s_.r, s_.g, s_.b, w_.r, w_.g, w_.b); \
   } while (0)
 
 static th_tensor matrix_of(void *data, th_dtype dtype, int64_t rows, int64_t columns) {
@@ -152,30 +144,26 @@ static picture draw_label(const char *label) {
   float value = 0;
   th_tensor weights = matrix_of(&value, TH_F32, 1, 1);
   const char *none = "";
-  return draw(&(th_heatmap){.weights = &weights, .query_labels = &label, .key_labels = &none,
-                            .query_axis = "", .key_axis = ""});
+  return draw(&(th_heatmap){
+      .weights = &weights, .query_labels = &label, .key_labels = &none, .query_axis = "", .key_axis = ""});
 }
 
 static bool has_ink_on_border(const picture *in) {
   for (int x = 0; x < in->width; x++)
-    if (!is(in, x, 0, white) || !is(in, x, in->height - 1, white))
-      return true;
+    if (!is(in, x, 0, white) || !is(in, x, in->height - 1, white)) return true;
   for (int y = 0; y < in->height; y++)
-    if (!is(in, 0, y, white) || !is(in, in->width - 1, y, white))
-      return true;
+    if (!is(in, 0, y, white) || !is(in, in->width - 1, y, white)) return true;
   return false;
 }
 
 static bool row_has_ink(const picture *in, int from, int to, int y) {
   for (int x = from; x < to; x++)
-    if (!is(in, x, y, white))
-      return true;
+    if (!is(in, x, y, white)) return true;
   return false;
 }
 
 static void need_fonts(void) {
-  if (th_plot_has_text(plot))
-    return;
+  if (th_plot_has_text(plot)) return;
   stop(); /* which Criterion leaves out for a skipped test */
   cr_skip_test("this machine has no fonts");
 }
@@ -298,8 +286,12 @@ Test(plot, without_fonts_the_picture_comes_without_text) {
   th_tensor weights = matrix_of(values, TH_F32, 2, 2);
   cr_expect_not(th_plot_has_text(plot));
   picture bare = draw(&(th_heatmap){.weights = &weights});
-  picture named = draw(&(th_heatmap){.weights = &weights, .title = "title", .query_labels = labels,
-                                     .key_labels = labels, .query_axis = "rows", .key_axis = "columns"});
+  picture named = draw(&(th_heatmap){.weights = &weights,
+                                     .title = "title",
+                                     .query_labels = labels,
+                                     .key_labels = labels,
+                                     .query_axis = "rows",
+                                     .key_axis = "columns"});
   cr_expect(same_pictures(&bare, &named));
   free(bare.rgb);
   free(named.rgb);
@@ -429,14 +421,13 @@ Test(plot_text, letters_of_other_scripts_have_their_own_glyphs) {
     for (int j = 0; j < i; j++)
       cr_expect_not(same_pictures(&seen[i], &seen[j]), "labels %d and %d look the same", i, j);
   }
-  for (int i = 0; i < 5; i++)
-    free(seen[i].rgb);
+  for (int i = 0; i < 5; i++) free(seen[i].rgb);
 }
 
 Test(plot_text, bytes_that_are_no_utf8_are_drawn_as_replacement_characters) {
   need_fonts();
-  const char *broken[] = {"\xFF", "\x80", "\xC3", "\xE2\x82", "\xF0\x9F\x98", "\xC0\xAF",
-                          "\xED\xA0\x80", "\xF5"};
+  const char *broken[] = {"\xFF",         "\x80",     "\xC3",         "\xE2\x82",
+                          "\xF0\x9F\x98", "\xC0\xAF", "\xED\xA0\x80", "\xF5"};
   const char *replacements[] = {"\xEF\xBF\xBD", "\xEF\xBF\xBD\xEF\xBF\xBD",
                                 "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"};
   const int signs[] = {1, 1, 1, 1, 1, 2, 3, 1};
@@ -477,8 +468,7 @@ Test(plot_text, dense_labels_are_skipped_rather_than_overlap) {
   need_fonts();
   enum { TOKENS = 200 };
   const char *labels[TOKENS];
-  for (int i = 0; i < TOKENS; i++)
-    labels[i] = "Mgj";
+  for (int i = 0; i < TOKENS; i++) labels[i] = "Mgj";
   float *values = calloc(TOKENS * TOKENS, sizeof *values);
   th_tensor weights = matrix_of(values, TH_F32, TOKENS, TOKENS);
   picture seen = draw(&(th_heatmap){.weights = &weights, .query_labels = labels, .key_labels = labels});
@@ -524,8 +514,7 @@ Test(plot_text, a_grid_shows_all_heads_in_reading_order_with_one_bar) {
   cr_assert_eq(find_boxes(&seen, found), HEADS + 1);
   int head = 0;
   for (int i = 0; i <= HEADS; i++) {
-    if (found[i].width == BAR_WIDTH)
-      continue;
+    if (found[i].width == BAR_WIDTH) continue;
     expect_colour(cell_colour(&seen, found[i], TOKENS, TOKENS, head / TOKENS, head % TOKENS), viridis_high);
     head++;
   }
@@ -587,8 +576,7 @@ static bool passes(const picture *in, box field, double x, double y, colour want
   int column = field.x + (int)lround(x * (field.width - 1));
   int row = field.y + (int)lround((1 - y) * (field.height - 1));
   for (int off = -1; off <= 1; off++)
-    if (is(in, column, row + off, wanted))
-      return true;
+    if (is(in, column, row + off, wanted)) return true;
   return false;
 }
 
@@ -665,8 +653,7 @@ Test(plot, a_curve_without_values_is_an_empty_field) {
 Test(plot, a_curve_that_cannot_be_read_is_refused) {
   double y[] = {1, 2};
   th_series series[TH_CURVE_MAX_SERIES + 1];
-  for (int i = 0; i <= TH_CURVE_MAX_SERIES; i++)
-    series[i] = (th_series){.y = y, .count = 2};
+  for (int i = 0; i <= TH_CURVE_MAX_SERIES; i++) series[i] = (th_series){.y = y, .count = 2};
   th_curve curve = {.series = series, .count = TH_CURVE_MAX_SERIES + 1};
   cr_expect_eq(th_plot_curve(plot, path, &curve, &error), TH_EINVAL);
   cr_expect_str_eq(error.text, "curve: 9 series, at most 8 can be told apart");
@@ -681,10 +668,16 @@ Test(plot_text, a_curve_with_all_its_names_is_not_cut) {
   double y[] = {0.001, 20000, 3};
   th_series series[TH_CURVE_MAX_SERIES];
   for (int i = 0; i < TH_CURVE_MAX_SERIES; i++)
-    series[i] = (th_series){
-      .name = "a series with a rather long name, too long for a legend", .y = y, .count = 3, .right = i % 2};
+    series[i] = (th_series){.name = "a series with a rather long name, too long for a legend",
+                            .y = y,
+                            .count = 3,
+                            .right = i % 2};
   th_axis axis = {.name = "a name"};
-  th_curve curve = {.series = series, .count = TH_CURVE_MAX_SERIES, .title = "title", .x = axis, .left = axis,
+  th_curve curve = {.series = series,
+                    .count = TH_CURVE_MAX_SERIES,
+                    .title = "title",
+                    .x = axis,
+                    .left = axis,
                     .right = axis};
   picture seen = draw_curve(&curve);
   cr_expect_not(has_ink_on_border(&seen));

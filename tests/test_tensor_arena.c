@@ -67,9 +67,7 @@ Test(arena, a_request_no_machine_can_serve_gives_null_and_changes_nothing) {
   th_arena_free(arena);
 }
 
-Test(arena, freeing_null_does_nothing) {
-  th_arena_free(NULL);
-}
+Test(arena, freeing_null_does_nothing) { th_arena_free(NULL); }
 
 static void fill_mebibytes(th_arena *arena, int count) {
   for (int i = 0; i < count; i++) {

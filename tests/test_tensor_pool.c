@@ -9,9 +9,7 @@
 #include <unistd.h>
 
 /* A deadlock ends the test's process. (Criterion's own .timeout leaks under LeakSanitizer.) */
-static void do_not_hang(void) {
-  alarm(120);
-}
+static void do_not_hang(void) { alarm(120); }
 
 TestSuite(pool, .init = do_not_hang);
 
@@ -131,9 +129,7 @@ Test(pool, a_task_may_use_another_pool) {
 
 #define ROUNDS 20000
 
-static void add_index(void *context, int64_t index) {
-  ((int64_t *)context)[index] += index + 1;
-}
+static void add_index(void *context, int64_t index) { ((int64_t *)context)[index] += index + 1; }
 
 /* The results are plain memory, written by the workers and read by the caller between rounds. */
 static void run_tiny_rounds(th_pool *pool, int rounds) {
@@ -155,9 +151,7 @@ Test(pool, many_tiny_rounds_lose_nothing) {
   }
 }
 
-static void nap(int64_t nanoseconds) {
-  nanosleep(&(struct timespec){.tv_nsec = nanoseconds}, NULL);
-}
+static void nap(int64_t nanoseconds) { nanosleep(&(struct timespec){.tv_nsec = nanoseconds}, NULL); }
 
 static void nap_and_add(void *context, int64_t index) {
   if (index == 1) nap(200000);

@@ -19,10 +19,10 @@ typedef struct function {
 } function;
 
 static const function functions[] = {
-  {"exp", th_vexp_f32, th_vexp_f64, expl},
-  {"tanh", th_vtanh_f32, th_vtanh_f64, tanhl},
-  {"erf", th_verf_f32, th_verf_f64, erfl},
-  {"log", th_vlog_f32, th_vlog_f64, logl},
+    {"exp", th_vexp_f32, th_vexp_f64, expl},
+    {"tanh", th_vtanh_f32, th_vtanh_f64, tanhl},
+    {"erf", th_verf_f32, th_verf_f64, erfl},
+    {"log", th_vlog_f32, th_vlog_f64, logl},
 };
 #define FUNCTIONS (sizeof functions / sizeof *functions)
 

@@ -142,7 +142,7 @@ Test(translate_usage, help_names_every_setting_of_a_run) {
   works("train --help");
   assert_says("--out=DIR");
   cr_assert_gt(json_object_size(settings), 20);
-  json_object_foreach(settings, name, value) {
+  json_object_foreach (settings, name, value) {
     char flag[64];
     snprintf(flag, sizeof flag, "--%s=", name);
     assert_says(flag);

@@ -6,7 +6,8 @@
 th_status batch_new(batch *b, int64_t capacity, int64_t longest, th_error *error) {
   *b = (batch){.capacity = capacity, .longest = longest + 1};
   b->memory = calloc((size_t)(capacity * (3 * b->longest + 1)), sizeof *b->memory);
-  if (!b->memory) return th_error_set(error, TH_ENOMEM, "no memory for a batch of %lld sequences", (long long)capacity);
+  if (!b->memory)
+    return th_error_set(error, TH_ENOMEM, "no memory for a batch of %lld sequences", (long long)capacity);
   return TH_OK;
 }
 
@@ -15,7 +16,8 @@ void batch_free(batch *b) {
   b->memory = NULL;
 }
 
-static void put(const th_tensor *to, int64_t row, int32_t before, const int32_t *ids, int64_t length, int32_t after, int32_t padding) {
+static void put(const th_tensor *to, int64_t row, int32_t before, const int32_t *ids, int64_t length,
+                int32_t after, int32_t padding) {
   int32_t *at = (int32_t *)to->data + row * to->shape[1], *end = at + to->shape[1];
   if (before != TH_PAD) *at++ = before;
   if (length) memcpy(at, ids, (size_t)length * sizeof *ids); /* of no target there is no pointer either */

@@ -10,17 +10,19 @@ th_status decode_command(int argc, const char **argv, th_error *error);
 th_status eval_command(int argc, const char **argv, th_error *error);
 th_status gradcheck_command(int argc, const char **argv, th_error *error);
 
-#define STOPPED_BY_SIGNAL 128 /* and the signal's number: the shell's word for a program that one ended; 130 after Ctrl-C */
+#define STOPPED_BY_SIGNAL \
+  128 /* and the signal's number: the shell's word for a program that one ended; 130 after Ctrl-C */
 
 /* The one argument DIR of a command without flags, or --help. */
-th_status directory_argument(int argc, const char **argv, const char *usage, const char **directory, th_error *error);
+th_status directory_argument(int argc, const char **argv, const char *usage, const char **directory,
+                             th_error *error);
 
 /* How well the model does on `count` held-out examples. */
 typedef struct score {
   int64_t count, exact;
-  double loss;            /* mean over tokens, without label smoothing */
-  double token_accuracy;  /* given the right tokens before */
-  double exact_match;     /* of greedy decoding, whole sequences */
+  double loss;             /* mean over tokens, without label smoothing */
+  double token_accuracy;   /* given the right tokens before */
+  double exact_match;      /* of greedy decoding, whole sequences */
   double character_errors; /* edits per character of the wanted text */
 } score;
 th_status evaluate(run *r, const example *examples, int64_t count, score *result, th_error *error);

@@ -23,8 +23,7 @@ void data_free(data *d) {
   if (!d->ids) { /* pairs own each example's ids, toys one block */
     free_examples(d->train, d->train_count);
     free_examples(d->held_out, d->held_out_count);
-  } else
-    free(d->held_out);
+  } else free(d->held_out);
   if (d->target != d->source) th_vocabulary_free(d->target);
   th_vocabulary_free(d->source);
   free(d->text);

@@ -15,12 +15,12 @@ typedef struct data {
   th_vocabulary *source, *target; /* the same one in a toy task */
   char *text;                     /* of pairs: the file as it was read, for the run's own copy */
   size_t text_size;
-  int32_t *ids;                   /* of toys: the held-out ones, then one batch */
-  example *train, *held_out;      /* toys to train on are made as they are wanted: train is NULL */
+  int32_t *ids;              /* of toys: the held-out ones, then one batch */
+  example *train, *held_out; /* toys to train on are made as they are wanted: train is NULL */
   int64_t train_count, held_out_count;
-  example *picked;                /* the batch being made */
-  int64_t longest;                /* tokens on either side */
-  int32_t *order;                 /* the epoch's order of train, and of its batches */
+  example *picked; /* the batch being made */
+  int64_t longest; /* tokens on either side */
+  int32_t *order;  /* the epoch's order of train, and of its batches */
   int64_t epoch;
 } data;
 
@@ -28,7 +28,8 @@ typedef struct data {
 th_status data_toy(data *d, const settings *s, th_error *error);
 /* Pairs from a file. Vocabularies NULL: collected from the training part. s->max_length 0 is set to the
  * longest there is. */
-th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *source, th_vocabulary *target, th_error *error);
+th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *source, th_vocabulary *target,
+                     th_error *error);
 /* Every pair of another file, with d's vocabularies, in place of the held-out examples. */
 th_status data_replace(data *d, const char *path, int64_t max_length, th_error *error);
 void data_free(data *d);

@@ -15,7 +15,9 @@ static th_status decode_ids(run *r, const int32_t *ids, int64_t count, char **te
   batch_fill(&b, &e, 1);
   int64_t limit = r->model->config.max_length;
   status = th_tensor_new(&out, TH_I32, 2, (int64_t[]){1, limit}, error);
-  if (!status) status = th_transformer_greedy(r->model, r->tape, &b.source, b.source_length, TH_BOS, TH_EOS, &out, error);
+  if (!status)
+    status =
+        th_transformer_greedy(r->model, r->tape, &b.source, b.source_length, TH_BOS, TH_EOS, &out, error);
   if (!status) status = th_vocabulary_decode(r->data.target, out.data, (size_t)limit, text, error);
   th_tensor_free(&out);
   batch_free(&b);
@@ -31,13 +33,15 @@ static th_status decode_line(run *r, const char *line, size_t length, int64_t nu
   if (status) return th_error_set(error, status, "standard input:%lld: %s", (long long)number, inner.text);
   int64_t longest = r->model->config.max_length - 1; /* one place is the end mark's */
   if ((int64_t)count > longest)
-    status = th_error_set(error, TH_EFORMAT, "standard input:%lld: %zu tokens, the model takes %lld", (long long)number, count, (long long)longest);
+    status = th_error_set(error, TH_EFORMAT, "standard input:%lld: %zu tokens, the model takes %lld",
+                          (long long)number, count, (long long)longest);
   if (!status && !count) puts("");
   else if (!status && !(status = decode_ids(r, ids, (int64_t)count, &text, error))) {
     puts(text);
     free(text);
   }
-  if (!status && fflush(stdout)) status = th_error_set(error, TH_EIO, "standard output: cannot write: %s", strerror(errno));
+  if (!status && fflush(stdout))
+    status = th_error_set(error, TH_EIO, "standard output: cannot write: %s", strerror(errno));
   free(ids);
   return status;
 }
@@ -55,7 +59,8 @@ th_status decode_command(int argc, const char **argv, th_error *error) {
     while (length && (line[length - 1] == '\n' || line[length - 1] == '\r')) length--;
     status = decode_line(&r, line, (size_t)length, number, error);
   }
-  if (!status && ferror(stdin)) status = th_error_set(error, TH_EIO, "standard input: cannot read: %s", strerror(errno));
+  if (!status && ferror(stdin))
+    status = th_error_set(error, TH_EIO, "standard input: cannot read: %s", strerror(errno));
   free(line);
   run_free(&r);
   return status;

@@ -13,33 +13,40 @@ typedef struct eval_options {
 } eval_options;
 
 static th_status parse(int argc, const char **argv, eval_options *o, th_error *error) {
-  struct poptOption options[] = {{"pairs", '\0', POPT_ARG_STRING, &o->pairs, 0, "evaluate on every pair of FILE, not on the held-out examples", "FILE"},
-                                 {"show", '\0', POPT_ARG_INT, &o->show, 0, "print the first N examples: source, wanted, made", "N"},
-                                 {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print one line of JSON", NULL},
-                                 POPT_AUTOHELP POPT_TABLEEND};
+  struct poptOption options[] = {
+      {"pairs", '\0', POPT_ARG_STRING, &o->pairs, 0,
+       "evaluate on every pair of FILE, not on the held-out examples", "FILE"},
+      {"show", '\0', POPT_ARG_INT, &o->show, 0, "print the first N examples: source, wanted, made", "N"},
+      {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print one line of JSON", NULL},
+      POPT_AUTOHELP POPT_TABLEEND};
   poptContext context = poptGetContext("translate eval", argc, argv, options, 0);
   if (!context) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
   poptSetOtherOptionHelp(context, "DIR [OPTION...]");
   int option = poptGetNextOpt(context);
   th_status status = TH_OK;
   if (option < -1)
-    status = th_error_set(error, TH_EINVAL, "%s: %s; see translate eval --help", poptBadOption(context, 0), poptStrerror(option));
+    status = th_error_set(error, TH_EINVAL, "%s: %s; see translate eval --help", poptBadOption(context, 0),
+                          poptStrerror(option));
   const char *directory = status ? NULL : poptGetArg(context);
   if (!status && (!directory || poptPeekArg(context)))
     status = th_error_set(error, TH_EINVAL, "want one run's directory: translate eval DIR");
-  if (!status && !(o->directory = strdup(directory))) status = th_error_set(error, TH_ENOMEM, "no memory for the command line");
+  if (!status && !(o->directory = strdup(directory)))
+    status = th_error_set(error, TH_ENOMEM, "no memory for the command line");
   poptFreeContext(context);
   return status;
 }
 
 static void print_score(const score *s, bool json) {
   if (json)
-    printf("{\"count\": %lld, \"exact_match\": %.6f, \"token_accuracy\": %.6f, \"character_error_rate\": %.6f, \"loss\": %.6f}\n",
+    printf("{\"count\": %lld, \"exact_match\": %.6f, \"token_accuracy\": %.6f, \"character_error_rate\": "
+           "%.6f, \"loss\": %.6f}\n",
            (long long)s->count, s->exact_match, s->token_accuracy, s->character_errors, s->loss);
   else
-    printf("sequences             %8lld\nexact match           %8.2f %%\ntoken accuracy        %8.2f %%\ncharacter error rate  %8.2f %%\n"
+    printf("sequences             %8lld\nexact match           %8.2f %%\ntoken accuracy        %8.2f "
+           "%%\ncharacter error rate  %8.2f %%\n"
            "loss                  %8.5f\n",
-           (long long)s->count, 100 * s->exact_match, 100 * s->token_accuracy, 100 * s->character_errors, s->loss);
+           (long long)s->count, 100 * s->exact_match, 100 * s->token_accuracy, 100 * s->character_errors,
+           s->loss);
 }
 
 static void print_text(const th_vocabulary *v, const int32_t *ids, int64_t count, const char *end) {
@@ -58,7 +65,8 @@ static th_status show_examples(run *r, const example *examples, int64_t count, t
   if (!status) status = th_tensor_new(&out, TH_I32, 2, (int64_t[]){1, limit}, error);
   for (int64_t i = 0; i < count && !status; i++) {
     batch_fill(&b, &examples[i], 1);
-    status = th_transformer_greedy(r->model, r->tape, &b.source, b.source_length, TH_BOS, TH_EOS, &out, error);
+    status =
+        th_transformer_greedy(r->model, r->tape, &b.source, b.source_length, TH_BOS, TH_EOS, &out, error);
     if (status) break;
     print_text(r->data.source, examples[i].source, examples[i].source_length, "\t");
     print_text(r->data.target, examples[i].target, examples[i].target_length, "\t");
@@ -83,7 +91,9 @@ th_status eval_command(int argc, const char **argv, th_error *error) {
   if (o.pairs) status = data_replace(&r.data, o.pairs, r.model->config.max_length - 1, error);
   if (!status) status = evaluate(&r, r.data.held_out, r.data.held_out_count, &s, error);
   if (!status) print_score(&s, o.json);
-  if (!status && o.show > 0) status = show_examples(&r, r.data.held_out, o.show < r.data.held_out_count ? o.show : r.data.held_out_count, error);
+  if (!status && o.show > 0)
+    status = show_examples(&r, r.data.held_out,
+                           o.show < r.data.held_out_count ? o.show : r.data.held_out_count, error);
   run_free(&r);
   free(o.pairs);
   free(o.directory);

@@ -29,7 +29,8 @@ static th_status teacher_forced(run *r, const batch *b, double *loss, int64_t *r
     *loss += th_tensor_get(&mean->value, 0) * (double)b->tokens;
     int64_t n = logits->value.shape[2], rows = th_tensor_count(&b->output);
     const int32_t *wanted = b->output.data;
-    for (int64_t i = 0; i < rows; i++) *right += wanted[i] >= 0 && best_of((const float *)logits->value.data + i * n, n) == wanted[i];
+    for (int64_t i = 0; i < rows; i++)
+      *right += wanted[i] >= 0 && best_of((const float *)logits->value.data + i * n, n) == wanted[i];
   }
   th_status status = failed ? failed->status : TH_OK;
   th_tape_record(r->tape, true);
@@ -40,7 +41,8 @@ static th_status teacher_forced(run *r, const batch *b, double *loss, int64_t *r
 /* ---- characters and edits ----------------------------------------------------------------------------------- */
 
 /* The code points of the tokens' text, words with a space between. Returns how many; out holds `room`. */
-static int64_t characters(const th_vocabulary *v, const int32_t *ids, int64_t count, int32_t *out, int64_t room) {
+static int64_t characters(const th_vocabulary *v, const int32_t *ids, int64_t count, int32_t *out,
+                          int64_t room) {
   int64_t n = 0;
   for (int64_t i = 0; i < count && n < room; i++) {
     const utf8proc_uint8_t *text = (const utf8proc_uint8_t *)th_vocabulary_token(v, ids[i]);
@@ -50,7 +52,9 @@ static int64_t characters(const th_vocabulary *v, const int32_t *ids, int64_t co
       continue;
     }
     utf8proc_int32_t code;
-    for (utf8proc_ssize_t step; *text && n < room && (step = utf8proc_iterate(text, -1, &code)) > 0; text += step) out[n++] = code;
+    for (utf8proc_ssize_t step; *text && n < room && (step = utf8proc_iterate(text, -1, &code)) > 0;
+         text += step)
+      out[n++] = code;
   }
   return n;
 }
@@ -78,7 +82,8 @@ typedef struct tally {
   int64_t room;
 } tally;
 
-static void compare(tally *t, const th_vocabulary *v, const example *e, const int32_t *decoded, int64_t limit) {
+static void compare(tally *t, const th_vocabulary *v, const example *e, const int32_t *decoded,
+                    int64_t limit) {
   int64_t length = 0;
   while (length < limit && decoded[length] != TH_EOS) length++;
   int64_t n = characters(v, e->target, e->target_length, t->wanted, t->room);
@@ -91,13 +96,16 @@ static void compare(tally *t, const th_vocabulary *v, const example *e, const in
 
 /* ---- all of it ------------------------------------------------------------------------------------------------ */
 
-static th_status evaluate_some(run *r, const example *examples, int64_t count, batch *b, const th_tensor *decoded, score *sum,
-                               int64_t *tokens, int64_t *right, tally *t, th_error *error) {
+static th_status evaluate_some(run *r, const example *examples, int64_t count, batch *b,
+                               const th_tensor *decoded, score *sum, int64_t *tokens, int64_t *right,
+                               tally *t, th_error *error) {
   batch_fill(b, examples, count);
   th_status status = teacher_forced(r, b, &sum->loss, right, error);
   th_tensor part;
   th_view_slice(&part, decoded, 0, 0, count);
-  if (!status) status = th_transformer_greedy(r->model, r->tape, &b->source, b->source_length, TH_BOS, TH_EOS, &part, error);
+  if (!status)
+    status =
+        th_transformer_greedy(r->model, r->tape, &b->source, b->source_length, TH_BOS, TH_EOS, &part, error);
   for (int64_t i = 0; i < count && !status; i++)
     compare(t, r->data.target, &examples[i], (const int32_t *)part.data + i * part.shape[1], part.shape[1]);
   *tokens += b->tokens;
@@ -116,9 +124,11 @@ th_status evaluate(run *r, const example *examples, int64_t count, score *result
   t.wanted = calloc((size_t)t.room, sizeof *t.wanted);
   t.made = calloc((size_t)t.room, sizeof *t.made);
   t.row = calloc((size_t)t.room + 1, sizeof *t.row);
-  if (!status && (!t.wanted || !t.made || !t.row)) status = th_error_set(error, TH_ENOMEM, "no memory to evaluate");
+  if (!status && (!t.wanted || !t.made || !t.row))
+    status = th_error_set(error, TH_ENOMEM, "no memory to evaluate");
   for (int64_t i = 0; i < count && !status; i += AT_ONCE)
-    status = evaluate_some(r, examples + i, count - i < AT_ONCE ? count - i : AT_ONCE, &b, &decoded, result, &tokens, &right, &t, error);
+    status = evaluate_some(r, examples + i, count - i < AT_ONCE ? count - i : AT_ONCE, &b, &decoded, result,
+                           &tokens, &right, &t, error);
   result->exact = t.exact;
   result->loss /= (double)(tokens ? tokens : 1);
   result->token_accuracy = (double)right / (double)(tokens ? tokens : 1);

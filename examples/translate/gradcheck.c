@@ -4,7 +4,10 @@
 
 #include <stdio.h>
 
-enum { SEQUENCES = 3, FAST_FROM = 20000 }; /* above so many parameters, random directions instead of each one */
+enum {
+  SEQUENCES = 3,
+  FAST_FROM = 20000
+}; /* above so many parameters, random directions instead of each one */
 
 typedef struct problem {
   const th_transformer *model;
@@ -45,7 +48,8 @@ static th_status small_run(run *r, th_error *error) {
   settings s = {0};
   given none = {0};
   settings_defaults(&s, &none);
-  s.width = 16, s.feed_forward = 32, s.symbols = 8, s.encoder_layers = s.decoder_layers = 1, s.held_out = SEQUENCES;
+  s.width = 16, s.feed_forward = 32, s.symbols = 8, s.encoder_layers = s.decoder_layers = 1,
+  s.held_out = SEQUENCES;
   return run_new(r, &s, "", error);
 }
 
@@ -54,14 +58,16 @@ th_status gradcheck_command(int argc, const char **argv, th_error *error) {
   run r;
   bool fast;
   th_gradcheck_report report;
-  th_status status = argc > 1 ? directory_argument(argc, argv, "translate gradcheck [DIR]", &directory, error) : TH_OK;
+  th_status status =
+      argc > 1 ? directory_argument(argc, argv, "translate gradcheck [DIR]", &directory, error) : TH_OK;
   if (status || (argc > 1 && !directory)) return status;
   status = directory ? run_open(&r, directory, NULL, NULL, RUN_DATA, error) : small_run(&r, error);
   if (status) return status;
   status = check(&r, &report, &fast, error);
   if (!status) {
-    printf("%lld parameters in %d tensors, %s: worst relative error %.1e\n", (long long)th_params_elements(r.model->params),
-           th_params_count(r.model->params), fast ? "one random direction through each tensor" : "each one", report.relative_error);
+    printf("%lld parameters in %d tensors, %s: worst relative error %.1e\n",
+           (long long)th_params_elements(r.model->params), th_params_count(r.model->params),
+           fast ? "one random direction through each tensor" : "each one", report.relative_error);
     if (!report.ok) status = th_error_set(error, TH_EFORMAT, "the gradient is wrong: %s", report.text);
   }
   run_free(&r);

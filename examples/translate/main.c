@@ -20,15 +20,20 @@ static const char usage[] =
 static const struct {
   const char *name;
   th_status (*run)(int argc, const char **argv, th_error *error);
-} commands[] = {{"train", train_command}, {"decode", decode_command}, {"eval", eval_command}, {"gradcheck", gradcheck_command}};
+} commands[] = {{"train", train_command},
+                {"decode", decode_command},
+                {"eval", eval_command},
+                {"gradcheck", gradcheck_command}};
 
-th_status directory_argument(int argc, const char **argv, const char *wanted, const char **directory, th_error *error) {
+th_status directory_argument(int argc, const char **argv, const char *wanted, const char **directory,
+                             th_error *error) {
   *directory = NULL;
   if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-?"))) {
     printf("Usage: %s\n", wanted);
     return TH_OK;
   }
-  if (argc >= 2 && argv[1][0] == '-') return th_error_set(error, TH_EINVAL, "%s: unknown option; usage: %s", argv[1], wanted);
+  if (argc >= 2 && argv[1][0] == '-')
+    return th_error_set(error, TH_EINVAL, "%s: unknown option; usage: %s", argv[1], wanted);
   if (argc != 2) return th_error_set(error, TH_EINVAL, "want one run's directory; usage: %s", wanted);
   *directory = argv[1];
   return TH_OK;
@@ -46,7 +51,8 @@ static int complain(const char *command, char *text, int status) {
 static th_status finish_output(th_error *error) {
   errno = 0;
   if (!fflush(stdout) && !ferror(stdout)) return TH_OK;
-  return th_error_set(error, TH_EIO, "standard output: cannot write%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+  return th_error_set(error, TH_EIO, "standard output: cannot write%s%s", errno ? ": " : "",
+                      errno ? strerror(errno) : "");
 }
 
 int main(int argc, char **argv) {

@@ -24,20 +24,26 @@ typedef struct file {
 
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
-static th_status split_line(const file *f, line *l, int64_t number, const char *begin, const char *end, th_error *error) {
+static th_status split_line(const file *f, line *l, int64_t number, const char *begin, const char *end,
+                            th_error *error) {
   if (end > begin && end[-1] == '\r') end--;
   const char *tab = memchr(begin, '\t', (size_t)(end - begin));
   size_t valid = th_utf8_valid(begin, (size_t)(end - begin));
   const char *wrong = NULL;
   if (valid < (size_t)(end - begin))
-    return th_error_set(error, TH_EFORMAT, "%s:%lld: not valid UTF-8 at byte %zu", f->path, (long long)number, valid + 1);
+    return th_error_set(error, TH_EFORMAT, "%s:%lld: not valid UTF-8 at byte %zu", f->path, (long long)number,
+                        valid + 1);
   if (memchr(begin, 0, (size_t)(end - begin))) wrong = "a zero byte in the text";
   else if (!tab) wrong = "no tab: want source<TAB>target";
-  else if (memchr(tab + 1, '\t', (size_t)(end - tab - 1))) wrong = "more than one tab: want source<TAB>target";
+  else if (memchr(tab + 1, '\t', (size_t)(end - tab - 1)))
+    wrong = "more than one tab: want source<TAB>target";
   else if (tab == begin) wrong = "nothing before the tab: want source<TAB>target";
   else if (tab + 1 == end) wrong = "nothing after the tab: want source<TAB>target";
   if (wrong) return th_error_set(error, TH_EFORMAT, "%s:%lld: %s", f->path, (long long)number, wrong);
-  *l = (line){.source = begin, .source_bytes = (size_t)(tab - begin), .target = tab + 1, .target_bytes = (size_t)(end - tab - 1)};
+  *l = (line){.source = begin,
+              .source_bytes = (size_t)(tab - begin),
+              .target = tab + 1,
+              .target_bytes = (size_t)(end - tab - 1)};
   return TH_OK;
 }
 
@@ -47,7 +53,8 @@ static th_status read_lines(file *f, th_error *error) {
   if (status) return status;
   const char *at = f->bytes, *end = f->bytes + f->size;
   if (f->size >= 3 && !memcmp(at, "\xef\xbb\xbf", 3)) at += 3; /* a byte-order mark says nothing here */
-  if (at == end) return th_error_set(error, TH_EFORMAT, "%s: empty: want lines of source<TAB>target", f->path);
+  if (at == end)
+    return th_error_set(error, TH_EFORMAT, "%s: empty: want lines of source<TAB>target", f->path);
   for (const char *c = at; c < end; c++) lines += *c == '\n';
   f->lines = calloc(lines + 1, sizeof *f->lines);
   if (!f->lines) return th_error_set(error, TH_ENOMEM, "%s: no memory for %zu lines", f->path, lines);
@@ -65,7 +72,8 @@ static th_status read_lines(file *f, th_error *error) {
 static bool is_held_out(const char *source, double part) {
   size_t bytes = strlen(source);
   uint64_t hash = bytes;
-  for (size_t i = 0; i < bytes; i++) hash = th_random_u64((th_random){HASH_SEED, hash}, (unsigned char)source[i]);
+  for (size_t i = 0; i < bytes; i++)
+    hash = th_random_u64((th_random){HASH_SEED, hash}, (unsigned char)source[i]);
   return th_random_uniform((th_random){HASH_SEED, hash}, 0) < part;
 }
 
@@ -86,7 +94,8 @@ static th_status split_source(line *l, const th_vocabulary *sources, double part
 static th_status split_lines(file *f, th_unit unit, double part, th_error *error) {
   th_vocabulary *sources;
   th_status status = th_vocabulary_new(&sources, unit, error);
-  for (int64_t i = 0; i < f->count && !status; i++) status = th_vocabulary_add(sources, f->lines[i].source, f->lines[i].source_bytes, error);
+  for (int64_t i = 0; i < f->count && !status; i++)
+    status = th_vocabulary_add(sources, f->lines[i].source, f->lines[i].source_bytes, error);
   if (!status) status = th_vocabulary_finish(sources, 1, error);
   for (int64_t i = 0; i < f->count && !status; i++) status = split_source(&f->lines[i], sources, part, error);
   th_vocabulary_free(sources);
@@ -100,14 +109,16 @@ static th_status collect(const file *f, th_unit unit, bool target, th_vocabulary
   for (int64_t i = 0; i < f->count && !status; i++) {
     const line *l = &f->lines[i];
     if (l->held_out) continue;
-    status = th_vocabulary_add(*made, target ? l->target : l->source, target ? l->target_bytes : l->source_bytes, error);
+    status = th_vocabulary_add(*made, target ? l->target : l->source,
+                               target ? l->target_bytes : l->source_bytes, error);
   }
   return status ? status : th_vocabulary_finish(*made, 1, error);
 }
 
 /* One side of a line as ids; `what` names the side. The ids are kept in `e`, to be freed by free_examples. */
-static th_status encode(const file *f, int64_t number, const char *what, const th_vocabulary *v, const char *text, size_t bytes,
-                        int64_t max_length, const int32_t **ids, int64_t *length, th_error *error) {
+static th_status encode(const file *f, int64_t number, const char *what, const th_vocabulary *v,
+                        const char *text, size_t bytes, int64_t max_length, const int32_t **ids,
+                        int64_t *length, th_error *error) {
   int32_t *made;
   size_t count;
   th_error inner;
@@ -116,24 +127,30 @@ static th_status encode(const file *f, int64_t number, const char *what, const t
   *ids = made;
   *length = (int64_t)count;
   if (max_length && (int64_t)count > max_length)
-    return th_error_set(error, TH_EFORMAT, "%s:%lld: the %s has %zu tokens, the model takes %lld (--max-length)", f->path,
+    return th_error_set(error, TH_EFORMAT,
+                        "%s:%lld: the %s has %zu tokens, the model takes %lld (--max-length)", f->path,
                         (long long)number, what, count, (long long)max_length);
-  if (!count) return th_error_set(error, TH_EFORMAT, "%s:%lld: the %s has no token", f->path, (long long)number, what);
+  if (!count)
+    return th_error_set(error, TH_EFORMAT, "%s:%lld: the %s has no token", f->path, (long long)number, what);
   return TH_OK;
 }
 
-static th_status encode_all(data *d, const file *f, int64_t max_length, int64_t held_out_most, th_error *error) {
+static th_status encode_all(data *d, const file *f, int64_t max_length, int64_t held_out_most,
+                            th_error *error) {
   th_status status = TH_OK;
   d->train = calloc((size_t)f->count + 1, sizeof *d->train);
   d->held_out = calloc((size_t)f->count + 1, sizeof *d->held_out);
-  if (!d->train || !d->held_out) return th_error_set(error, TH_ENOMEM, "%s: no memory for %lld pairs", f->path, (long long)f->count);
+  if (!d->train || !d->held_out)
+    return th_error_set(error, TH_ENOMEM, "%s: no memory for %lld pairs", f->path, (long long)f->count);
   for (int64_t i = 0; i < f->count && !status; i++) {
     const line *l = &f->lines[i];
     if (l->held_out && d->held_out_count == held_out_most) continue;
     example *e = l->held_out ? &d->held_out[d->held_out_count++] : &d->train[d->train_count++];
-    status = encode(f, i + 1, "source", d->source, l->source, l->source_bytes, max_length, &e->source, &e->source_length, error);
+    status = encode(f, i + 1, "source", d->source, l->source, l->source_bytes, max_length, &e->source,
+                    &e->source_length, error);
     if (!status)
-      status = encode(f, i + 1, "target", d->target, l->target, l->target_bytes, max_length, &e->target, &e->target_length, error);
+      status = encode(f, i + 1, "target", d->target, l->target, l->target_bytes, max_length, &e->target,
+                      &e->target_length, error);
     if (e->source_length > d->longest) d->longest = e->source_length;
     if (e->target_length > d->longest) d->longest = e->target_length;
   }
@@ -142,7 +159,8 @@ static th_status encode_all(data *d, const file *f, int64_t max_length, int64_t 
 
 /* ---- all of it ------------------------------------------------------------------------------------------- */
 
-th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *source, th_vocabulary *target, th_error *error) {
+th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *source, th_vocabulary *target,
+                     th_error *error) {
   file f = {.path = path};
   th_unit unit = !strcmp(s->unit, "word") ? TH_UNIT_WORD : TH_UNIT_CHARACTER;
   *d = (data){.settings = s, .source = source, .target = target, .epoch = -1};
@@ -152,12 +170,13 @@ th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *sour
   if (!status && !target) status = collect(&f, unit, true, &d->target, error);
   if (!status) status = encode_all(d, &f, s->max_length, s->held_out, error);
   if (!status && (!d->train_count || !d->held_out_count))
-    status = th_error_set(error, TH_EFORMAT, "%s: %lld pairs are too few: %lld to train on, %lld held out", path, (long long)f.count,
-                          (long long)d->train_count, (long long)d->held_out_count);
+    status = th_error_set(error, TH_EFORMAT, "%s: %lld pairs are too few: %lld to train on, %lld held out",
+                          path, (long long)f.count, (long long)d->train_count, (long long)d->held_out_count);
   if (!status) {
     d->order = calloc(2 * (size_t)d->train_count, sizeof *d->order);
     d->picked = calloc((size_t)s->batch, sizeof *d->picked);
-    if (!d->order || !d->picked) status = th_error_set(error, TH_ENOMEM, "%s: no memory for the order of the pairs", path);
+    if (!d->order || !d->picked)
+      status = th_error_set(error, TH_ENOMEM, "%s: no memory for the order of the pairs", path);
   }
   if (!status && !s->max_length) s->max_length = d->longest;
   d->text = f.bytes;
@@ -184,8 +203,7 @@ th_status data_replace(data *d, const char *path, int64_t max_length, th_error *
     free(d->held_out);
     free(d->ids);
     d->ids = NULL; /* from here on the examples own their ids, as pairs do */
-  } else
-    free_examples(d->held_out, d->held_out_count);
+  } else free_examples(d->held_out, d->held_out_count);
   d->held_out = all.held_out;
   d->held_out_count = all.held_out_count;
   if (all.longest > d->longest) d->longest = all.longest;
@@ -224,7 +242,8 @@ static void begin_epoch(data *d, int64_t epoch, int64_t batches, int64_t size) {
   for (int64_t i = 0; i < n; i++) d->order[i] = (int32_t)i;
   shuffle(d->order, n, random, 0);
   for (int64_t i = 0; i < n; i++) place[d->order[i]] = (int32_t)i;
-  for (int64_t i = 0; i < used; i += pool) qsort_r(d->order + i, (size_t)(used - i < pool ? used - i : pool), sizeof *d->order, by_length, d);
+  for (int64_t i = 0; i < used; i += pool)
+    qsort_r(d->order + i, (size_t)(used - i < pool ? used - i : pool), sizeof *d->order, by_length, d);
   for (int64_t i = 0; i < batches; i++) batch_order[i] = (int32_t)i;
   shuffle(batch_order, batches, random, (uint64_t)n);
   d->epoch = epoch;
@@ -232,7 +251,8 @@ static void begin_epoch(data *d, int64_t epoch, int64_t batches, int64_t size) {
 
 int64_t pairs_pick(data *d, int64_t step) {
   int64_t n = d->train_count, size = d->settings->batch < n ? d->settings->batch : n;
-  int64_t batches = n / size, epoch = (step - 1) / batches; /* what is left over has its turn in another epoch */
+  int64_t batches = n / size,
+          epoch = (step - 1) / batches; /* what is left over has its turn in another epoch */
   if (epoch != d->epoch) begin_epoch(d, epoch, batches, size);
   const int32_t *first = d->order + d->order[n + (step - 1) % batches] * size;
   for (int64_t i = 0; i < size; i++) d->picked[i] = d->train[first[i]];

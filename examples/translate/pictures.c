@@ -21,7 +21,8 @@ static const example *pick(const data *d) {
 }
 
 /* The tokens' texts, as labels; before and after are marks or TH_PAD for none. NULL: no memory. */
-static const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count, int32_t after) {
+static const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
+                              int32_t after) {
   const char **labels = calloc((size_t)count + 2, sizeof *labels);
   int64_t n = 0;
   if (!labels) return NULL;
@@ -74,9 +75,10 @@ static void draw_attention(void *context, const th_nn_attention *layer, const th
     const th_tensor *w = &seen->weights->value;
     th_view_slice(&one, w, 1, h, h + 1);
     th_view_reshape(&heads[h], &one, 2, (int64_t[]){w->shape[2], w->shape[3]});
-    maps[h] = (th_heatmap){.weights = &heads[h],
-                           .query_labels = layer->kind == TH_ENCODER_SELF ? a->source_labels : a->target_labels,
-                           .key_labels = layer->kind == TH_DECODER_SELF ? a->target_labels : a->source_labels};
+    maps[h] =
+        (th_heatmap){.weights = &heads[h],
+                     .query_labels = layer->kind == TH_ENCODER_SELF ? a->source_labels : a->target_labels,
+                     .key_labels = layer->kind == TH_DECODER_SELF ? a->target_labels : a->source_labels};
   }
   if (!a->status) draw_layer(a, layer, maps, titles);
   free(maps);
@@ -110,7 +112,8 @@ static th_status draw_heads(artist *a, const example *e) {
 
 static th_status draw_curve(artist *a) {
   static const char *const keys[CURVES] = {"loss", "held_out_loss", "token_accuracy", "exact_match"};
-  static const char *const names[CURVES] = {"training loss", "held-out loss", "token accuracy", "exact match"};
+  static const char *const names[CURVES] = {"training loss", "held-out loss", "token accuracy",
+                                            "exact match"};
   char metrics[PATH_TEXT], path[PATH_TEXT];
   th_series series[CURVES] = {0};
   double *x[CURVES] = {0}, *y[CURVES] = {0};
@@ -119,13 +122,18 @@ static th_status draw_curve(artist *a) {
     int64_t *steps = NULL;
     size_t count = 0;
     a->status = th_metrics_read(metrics, keys[i], &steps, &y[i], &count, a->error);
-    if (!a->status && !(x[i] = calloc(count + 1, sizeof *x[i]))) a->status = th_error_set(a->error, TH_ENOMEM, "no memory for the curve");
+    if (!a->status && !(x[i] = calloc(count + 1, sizeof *x[i])))
+      a->status = th_error_set(a->error, TH_ENOMEM, "no memory for the curve");
     for (size_t k = 0; k < count && !a->status; k++) x[i][k] = (double)steps[k];
     free(steps);
     series[i] = (th_series){.name = names[i], .x = x[i], .y = y[i], .count = (int64_t)count, .right = i >= 2};
   }
-  th_curve curve = {.series = series, .count = CURVES, .title = a->run->settings.task, .x = {.name = "step"},
-                    .left = {.name = "loss (nats per token)"}, .right = {.name = "accuracy"}};
+  th_curve curve = {.series = series,
+                    .count = CURVES,
+                    .title = a->run->settings.task,
+                    .x = {.name = "step"},
+                    .left = {.name = "loss (nats per token)"},
+                    .right = {.name = "accuracy"}};
   if (!a->status) a->status = th_plot_curve(a->plot, run_path(a->run, path, "curve.png"), &curve, a->error);
   a->pictures++;
   for (int i = 0; i < CURVES; i++) free(x[i]), free(y[i]);
@@ -140,10 +148,13 @@ th_status draw_pictures(run *r, int *count, th_error *error) {
   th_status status = th_directory_make(run_path(r, path, "heatmaps"), error);
   if (!status) status = th_plot_new(&a.plot, TH_PLOT_SYSTEM_FONTS, error);
   if (status) return status;
-  if (!th_plot_has_text(a.plot)) printf("No font was found: the pictures come without labels. Any package of fonts helps, such as fonts-dejavu-core.\n");
+  if (!th_plot_has_text(a.plot))
+    printf("No font was found: the pictures come without labels. Any package of fonts helps, such as "
+           "fonts-dejavu-core.\n");
   a.source_labels = labels_of(d->source, TH_PAD, e->source, e->source_length, TH_EOS);
   a.target_labels = labels_of(d->target, TH_BOS, e->target, e->target_length, TH_PAD);
-  if (!a.source_labels || !a.target_labels) status = th_error_set(error, TH_ENOMEM, "no memory for the pictures");
+  if (!a.source_labels || !a.target_labels)
+    status = th_error_set(error, TH_ENOMEM, "no memory for the pictures");
   if (!status) status = draw_heads(&a, e);
   if (!status) status = draw_curve(&a);
   th_plot_free(a.plot);

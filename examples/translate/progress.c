@@ -14,7 +14,8 @@ double seconds_now(void) {
 }
 
 void progress_start(progress *p, const run *r) {
-  *p = (progress){.live = isatty(STDOUT_FILENO), .begin = r->step, .steps = r->settings.steps, .started = seconds_now()};
+  *p = (progress){
+      .live = isatty(STDOUT_FILENO), .begin = r->step, .steps = r->settings.steps, .started = seconds_now()};
 }
 
 static double elapsed(const progress *p) {
@@ -30,15 +31,17 @@ void progress_step(progress *p, const run *r, double loss, double exact_match) {
   int left = (int)(seconds / (double)(r->step - p->begin) * (double)(p->steps - r->step) + 0.5);
   char exact[32] = "";
   if (!isnan(exact_match)) snprintf(exact, sizeof exact, "  exact match %.1f %%", 100 * exact_match);
-  printf("\r\033[Kstep %lld of %lld  loss %.4f%s  %.0fk tokens/s  %d:%02d left", (long long)r->step, (long long)p->steps, loss,
-         exact, (double)p->tokens / seconds / 1000, left / 60, left % 60);
+  printf("\r\033[Kstep %lld of %lld  loss %.4f%s  %.0fk tokens/s  %d:%02d left", (long long)r->step,
+         (long long)p->steps, loss, exact, (double)p->tokens / seconds / 1000, left / 60, left % 60);
   fflush(stdout);
 }
 
 void progress_line(progress *p, const run *r, double loss, const score *s) {
   progress_clear(p);
-  printf("step %6lld  loss %.4f  held out: loss %.4f  tokens %6.2f %%  exact match %5.1f %%  %.0fk tokens/s\n",
-         (long long)r->step, loss, s->loss, 100 * s->token_accuracy, 100 * s->exact_match, (double)p->tokens / elapsed(p) / 1000);
+  printf(
+      "step %6lld  loss %.4f  held out: loss %.4f  tokens %6.2f %%  exact match %5.1f %%  %.0fk tokens/s\n",
+      (long long)r->step, loss, s->loss, 100 * s->token_accuracy, 100 * s->exact_match,
+      (double)p->tokens / elapsed(p) / 1000);
   fflush(stdout);
 }
 

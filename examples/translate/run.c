@@ -33,7 +33,8 @@ static th_status make_model(run *r, int64_t source_vocabulary, int64_t target_vo
 
 static th_status make_optimizer(run *r, th_error *error) {
   const settings *s = &r->settings;
-  return th_adam_new(&r->adam, r->model->params, &(th_adam_config){.weight_decay = s->weight_decay, .decoupled = true}, error);
+  return th_adam_new(&r->adam, r->model->params,
+                     &(th_adam_config){.weight_decay = s->weight_decay, .decoupled = true}, error);
 }
 
 static bool is_pairs(const settings *s) { return !strcmp(s->task, "pairs"); }
@@ -53,7 +54,8 @@ th_status run_new(run *r, const settings *s, const char *directory, th_error *er
   snprintf(r->directory, sizeof r->directory, "%s", directory);
   th_status status = is_pairs(s) ? data_pairs(&r->data, &r->settings, s->pairs, NULL, NULL, error)
                                  : data_toy(&r->data, &r->settings, error);
-  if (!status) status = make_model(r, th_vocabulary_count(r->data.source), th_vocabulary_count(r->data.target), error);
+  if (!status)
+    status = make_model(r, th_vocabulary_count(r->data.source), th_vocabulary_count(r->data.target), error);
   if (!status) status = make_optimizer(r, error);
   if (!status) status = make_machine(r, error);
   if (status) run_free(r);
@@ -84,15 +86,19 @@ static th_status save_state(run *r, const char *path, th_error *error) {
   th_named_tensor *list = calloc(total, sizeof *list);
   char step[24];
   snprintf(step, sizeof step, "%lld", (long long)r->step);
-  th_status status = tensors && names && list ? TH_OK : th_error_set(error, TH_ENOMEM, "%s: no memory to save", path);
+  th_status status =
+      tensors && names && list ? TH_OK : th_error_set(error, TH_ENOMEM, "%s: no memory to save", path);
   for (int i = 0; i < count && !status; i++) {
     parts_of(r, i, tensors + i * KINDS);
     for (int k = 0; k < KINDS; k++) {
-      snprintf(names[i * KINDS + k].text, sizeof names->text, "%s%s", kind_prefix[k], th_params_at(r->model->params, i)->name);
+      snprintf(names[i * KINDS + k].text, sizeof names->text, "%s%s", kind_prefix[k],
+               th_params_at(r->model->params, i)->name);
       list[i * KINDS + k] = (th_named_tensor){names[i * KINDS + k].text, &tensors[i * KINDS + k]};
     }
   }
-  if (!status) status = th_safetensors_save(path, list, total, (th_text_pair[]){{"format", "tapehead training state"}, {"step", step}}, 2, error);
+  if (!status)
+    status = th_safetensors_save(
+        path, list, total, (th_text_pair[]){{"format", "tapehead training state"}, {"step", step}}, 2, error);
   free(tensors);
   free(names);
   free(list);
@@ -104,26 +110,30 @@ th_status run_save(run *r, th_error *error) {
   th_status status = save_state(r, run_path(r, path, "optimizer.safetensors"), error);
   snprintf(step, sizeof step, "%lld", (long long)r->step);
   th_text_pair metadata[] = {{"format", "tapehead model"}, {"step", step}};
-  return status ? status : th_params_save(r->model->params, run_path(r, path, "model.safetensors"), metadata, 2, error);
+  return status
+             ? status
+             : th_params_save(r->model->params, run_path(r, path, "model.safetensors"), metadata, 2, error);
 }
 
 /* ---- a new directory ---------------------------------------------------------------------------------------------- */
 
-static const char *const start_files[] = {"vocab.source.json",     "vocab.target.json", "pairs.tsv", "config.json",
-                                          "optimizer.safetensors", "model.safetensors"};
+static const char *const start_files[] = {"vocab.source.json", "vocab.target.json",     "pairs.tsv",
+                                          "config.json",       "optimizer.safetensors", "model.safetensors"};
 
 static th_status write_start(run *r, th_error *error) {
   char path[PATH_TEXT];
   th_status status = th_vocabulary_save(r->data.source, run_path(r, path, "vocab.source.json"), error);
   if (!status) status = th_vocabulary_save(r->data.target, run_path(r, path, "vocab.target.json"), error);
-  if (!status && is_pairs(&r->settings)) status = th_file_write(run_path(r, path, "pairs.tsv"), r->data.text, r->data.text_size, error);
+  if (!status && is_pairs(&r->settings))
+    status = th_file_write(run_path(r, path, "pairs.tsv"), r->data.text, r->data.text_size, error);
   if (!status) status = settings_save(&r->settings, run_path(r, path, "config.json"), error);
   return status ? status : run_save(r, error);
 }
 
 static void remove_start(const run *r) {
   char path[PATH_TEXT];
-  for (size_t i = 0; i < sizeof start_files / sizeof *start_files; i++) unlink(run_path(r, path, start_files[i]));
+  for (size_t i = 0; i < sizeof start_files / sizeof *start_files; i++)
+    unlink(run_path(r, path, start_files[i]));
   rmdir(r->directory);
 }
 
@@ -137,7 +147,8 @@ th_status run_begin(run *r, th_error *error) {
   status = write_start(&temporary, error);
   if (!status && rename(temporary.directory, r->directory)) {
     if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
-      status = th_error_set(error, TH_EIO, "%s: exists and holds no run (no config.json): choose another --out", r->directory);
+      status = th_error_set(
+          error, TH_EIO, "%s: exists and holds no run (no config.json): choose another --out", r->directory);
     else status = th_error_set(error, TH_EIO, "%s: cannot make: %s", r->directory, strerror(errno));
   }
   if (status) remove_start(&temporary);
@@ -152,7 +163,8 @@ static th_status load_state(run *r, const char *path, th_error *error) {
   char *end = NULL;
   errno = 0;
   long long made = step ? strtoll(step, &end, 10) : -1;
-  if (made < 0 || errno || !end || *end) status = th_error_set(error, TH_EFORMAT, "%s: the metadata have no step", path);
+  if (made < 0 || errno || !end || *end)
+    status = th_error_set(error, TH_EFORMAT, "%s: the metadata have no step", path);
   for (int i = 0; i < th_params_count(r->model->params) && !status; i++) {
     th_tensor part[KINDS];
     parts_of(r, i, part);
@@ -170,24 +182,27 @@ static th_status load_state(run *r, const char *path, th_error *error) {
 /* ---- a run read back ----------------------------------------------------------------------------------------------- */
 
 /* Puts the vocabularies, which it then owns, and what belongs to them into r->data. */
-static th_status open_data(run *r, th_vocabulary *source, th_vocabulary *target, run_parts parts, th_error *error) {
+static th_status open_data(run *r, th_vocabulary *source, th_vocabulary *target, run_parts parts,
+                           th_error *error) {
   char path[PATH_TEXT];
   if (parts == RUN_MODEL) {
     r->data = (data){.source = source, .target = target};
     return TH_OK;
   }
-  if (is_pairs(&r->settings)) return data_pairs(&r->data, &r->settings, run_path(r, path, "pairs.tsv"), source, target, error);
+  if (is_pairs(&r->settings))
+    return data_pairs(&r->data, &r->settings, run_path(r, path, "pairs.tsv"), source, target, error);
   int32_t count = th_vocabulary_count(source);
   th_vocabulary_free(source);
   th_vocabulary_free(target);
   th_status status = data_toy(&r->data, &r->settings, error);
   if (!status && th_vocabulary_count(r->data.source) != count)
-    status = th_error_set(error, TH_EFORMAT, "%s: %d tokens, where config.json says %d", run_path(r, path, "vocab.source.json"),
-                          count, th_vocabulary_count(r->data.source));
+    status = th_error_set(error, TH_EFORMAT, "%s: %d tokens, where config.json says %d",
+                          run_path(r, path, "vocab.source.json"), count, th_vocabulary_count(r->data.source));
   return status;
 }
 
-static th_status load_vocabularies(const run *r, th_vocabulary **source, th_vocabulary **target, th_error *error) {
+static th_status load_vocabularies(const run *r, th_vocabulary **source, th_vocabulary **target,
+                                   th_error *error) {
   char path[PATH_TEXT];
   th_status status = th_vocabulary_load(source, run_path(r, path, "vocab.source.json"), error);
   if (status) return status;
@@ -196,12 +211,14 @@ static th_status load_vocabularies(const run *r, th_vocabulary **source, th_voca
   return status;
 }
 
-th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts, th_error *error) {
+th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts,
+                   th_error *error) {
   char path[PATH_TEXT];
   th_vocabulary *source, *target;
   *r = (run){0};
   if (s) r->settings = *s;
-  if (strlen(directory) >= sizeof r->directory) return th_error_set(error, TH_EINVAL, "the directory's name is too long");
+  if (strlen(directory) >= sizeof r->directory)
+    return th_error_set(error, TH_EINVAL, "the directory's name is too long");
   strcpy(r->directory, directory);
   th_status status = settings_load(&r->settings, run_path(r, path, "config.json"), g, error);
   if (!status) status = load_vocabularies(r, &source, &target, error);
@@ -214,7 +231,8 @@ th_status run_open(run *r, const char *directory, const settings *s, const given
     status = th_error_set(error, TH_EFORMAT, "%s: %s", run_path(r, path, "config.json"), inner.text);
   else if (status && error) *error = inner;
   if (!status && parts == RUN_TRAIN) status = make_optimizer(r, error);
-  if (!status && parts == RUN_TRAIN) status = load_state(r, run_path(r, path, "optimizer.safetensors"), error);
+  if (!status && parts == RUN_TRAIN)
+    status = load_state(r, run_path(r, path, "optimizer.safetensors"), error);
   else if (!status) status = th_params_load(r->model->params, run_path(r, path, "model.safetensors"), error);
   if (!status) status = make_machine(r, error);
   if (status) run_free(r);

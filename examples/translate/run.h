@@ -10,10 +10,10 @@ typedef struct run {
   settings settings;
   data data;
   th_transformer *model;
-  th_adam adam;   /* of a run that trains */
+  th_adam adam; /* of a run that trains */
   th_pool *pool;
   th_tape *tape;
-  int64_t step;   /* updates made */
+  int64_t step; /* updates made */
 } run;
 
 /* The name of a file in the run's directory. */
@@ -28,9 +28,14 @@ th_status run_new(run *r, const settings *s, const char *directory, th_error *er
  * exists and is not empty is an error. */
 th_status run_begin(run *r, th_error *error);
 
-typedef enum { RUN_MODEL, RUN_DATA, RUN_TRAIN } run_parts; /* the model alone; with its examples; to train on */
+typedef enum {
+  RUN_MODEL,
+  RUN_DATA,
+  RUN_TRAIN
+} run_parts; /* the model alone; with its examples; to train on */
 /* A run read back. s and g as in settings_load, or NULL. */
-th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts, th_error *error);
+th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts,
+                   th_error *error);
 void run_free(run *r);
 
 /* One file holds all that is needed to go on (weights, moments, step), so that no crash leaves half of a

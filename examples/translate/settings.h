@@ -8,9 +8,9 @@
 #define PATH_TEXT 1024
 
 typedef struct settings {
-  char task[16];                /* copy, reverse, sort, or pairs */
-  char pairs[PATH_TEXT];        /* the file the pairs came from */
-  char unit[16];                /* character or word, of pairs */
+  char task[16];         /* copy, reverse, sort, or pairs */
+  char pairs[PATH_TEXT]; /* the file the pairs came from */
+  char unit[16];         /* character or word, of pairs */
   int64_t symbols, min_length, max_length, held_out;
   double held_out_part;
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
@@ -30,7 +30,8 @@ typedef struct given {
 
 /* Reads `train`'s command line: argv[0] is "train". out receives --out. Exits after --help; for anything
  * wrong fills `error` with one line. */
-th_status settings_parse(int argc, const char **argv, settings *s, given *g, char out[PATH_TEXT], th_error *error);
+th_status settings_parse(int argc, const char **argv, settings *s, given *g, char out[PATH_TEXT],
+                         th_error *error);
 
 /* Fills what nobody gave with what suits the task. */
 void settings_defaults(settings *s, const given *g);

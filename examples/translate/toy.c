@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-#define HELD_OUT_SHARE 8   /* one sequence in so many is held out */
+#define HELD_OUT_SHARE 8 /* one sequence in so many is held out */
 #define HELD_OUT_STREAM (1ull << 62)
 #define ATTEMPTS 1000      /* before saying that there are too few sequences */
 #define HASH_SEED 20170612 /* any fixed number: the split must not change with the run's seed */
@@ -49,7 +49,8 @@ static bool draw(const settings *s, uint64_t stream, bool held_out, int32_t *ids
   uint64_t position = 0;
   for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
     int64_t n = s->min_length + th_random_below(random, position++, s->max_length - s->min_length + 1);
-    for (int64_t i = 0; i < n; i++) ids[i] = TH_SPECIALS + (int32_t)th_random_below(random, position++, s->symbols);
+    for (int64_t i = 0; i < n; i++)
+      ids[i] = TH_SPECIALS + (int32_t)th_random_below(random, position++, s->symbols);
     if (is_held_out(ids, n) != held_out) continue;
     *e = (example){.source = ids, .source_length = n};
     solve(s->task, e, ids + s->max_length);
@@ -59,22 +60,26 @@ static bool draw(const settings *s, uint64_t stream, bool held_out, int32_t *ids
 }
 
 static th_status too_few(th_error *error) {
-  return th_error_set(error, TH_EINVAL, "the task has too few different sequences to hold some out: raise --symbols or --max-length");
+  return th_error_set(
+      error, TH_EINVAL,
+      "the task has too few different sequences to hold some out: raise --symbols or --max-length");
 }
 
 th_status data_toy(data *d, const settings *s, th_error *error) {
   *d = (data){.settings = s, .longest = s->max_length, .epoch = -1};
   if (s->min_length > s->max_length)
-    return th_error_set(error, TH_EINVAL, "--min-length %lld is above --max-length %lld", (long long)s->min_length,
-                        (long long)s->max_length);
+    return th_error_set(error, TH_EINVAL, "--min-length %lld is above --max-length %lld",
+                        (long long)s->min_length, (long long)s->max_length);
   th_status status = make_symbols(d, s, error);
   size_t room = 2 * (size_t)s->max_length;
   d->ids = calloc((size_t)(s->held_out + s->batch) * room, sizeof *d->ids);
   d->held_out = calloc((size_t)s->held_out, sizeof *d->held_out);
   d->picked = calloc((size_t)s->batch, sizeof *d->picked);
-  if (!status && (!d->ids || !d->held_out || !d->picked)) status = th_error_set(error, TH_ENOMEM, "no memory for the held-out sequences");
+  if (!status && (!d->ids || !d->held_out || !d->picked))
+    status = th_error_set(error, TH_ENOMEM, "no memory for the held-out sequences");
   for (int64_t i = 0; i < s->held_out && !status; i++)
-    if (!draw(s, HELD_OUT_STREAM + (uint64_t)i, true, d->ids + (size_t)i * room, &d->held_out[i])) status = too_few(error);
+    if (!draw(s, HELD_OUT_STREAM + (uint64_t)i, true, d->ids + (size_t)i * room, &d->held_out[i]))
+      status = too_few(error);
   d->held_out_count = s->held_out;
   if (status) data_free(d);
   return status;
@@ -84,6 +89,7 @@ th_status toy_pick(data *d, int64_t step, th_error *error) {
   const settings *s = d->settings;
   int32_t *ids = d->ids + s->held_out * 2 * s->max_length;
   for (int64_t i = 0; i < s->batch; i++)
-    if (!draw(s, (uint64_t)(step * s->batch + i), false, ids + i * 2 * s->max_length, &d->picked[i])) return too_few(error);
+    if (!draw(s, (uint64_t)(step * s->batch + i), false, ids + i * 2 * s->max_length, &d->picked[i]))
+      return too_few(error);
   return TH_OK;
 }

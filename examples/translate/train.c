@@ -27,13 +27,16 @@ static th_status train_step(run *r, const batch *b, double *loss, double *norm, 
   th_params_zero_grads(r->model->params);
   th_backward(mean, NULL);
   const th_error *failed = th_tape_error(r->tape);
-  if (failed) return th_error_set(error, failed->status, "step %lld: %s", (long long)r->step + 1, failed->text);
+  if (failed)
+    return th_error_set(error, failed->status, "step %lld: %s", (long long)r->step + 1, failed->text);
 
   *loss = th_tensor_get(&mean->value, 0);
   *norm = th_clip_grad_norm(r->model->params, s->clip);
   if (!isfinite(*norm) || !isfinite(*loss))
-    return th_error_set(error, TH_ENAN, "step %lld: the loss or its gradient is not finite; the weights before it are kept: "
-                        "a lower --rate or a smaller --clip may help", (long long)r->step + 1);
+    return th_error_set(error, TH_ENAN,
+                        "step %lld: the loss or its gradient is not finite; the weights before it are kept: "
+                        "a lower --rate or a smaller --clip may help",
+                        (long long)r->step + 1);
   th_adam_update(&r->adam, th_schedule_rate(&schedule, r->step + 1), r->pool);
   r->step++;
   return TH_OK;
@@ -46,7 +49,8 @@ typedef struct interval { /* since the last report */
   int64_t steps;
 } interval;
 
-static th_status report(run *r, th_metrics *metrics, progress *p, interval *since, score *latest, th_error *error) {
+static th_status report(run *r, th_metrics *metrics, progress *p, interval *since, score *latest,
+                        th_error *error) {
   th_schedule schedule = settings_schedule(&r->settings);
   int64_t count = r->data.held_out_count < GLANCE ? r->data.held_out_count : GLANCE;
   th_status status = evaluate(r, r->data.held_out, count, latest, error);
@@ -80,13 +84,15 @@ static th_status train(run *r, th_metrics *metrics, th_error *error) {
     since.loss += loss, since.norm += norm, since.steps++;
     p.tokens += b.tokens;
     progress_step(&p, r, since.loss / (double)since.steps, latest.exact_match);
-    if (r->step % s->report_every == 0 || r->step == s->steps) status = report(r, metrics, &p, &since, &latest, error);
+    if (r->step % s->report_every == 0 || r->step == s->steps)
+      status = report(r, metrics, &p, &since, &latest, error);
     if (!status && r->step % s->save_every == 0) status = run_save(r, error);
   }
   progress_clear(&p);
   batch_free(&b);
   th_error ignored;
-  th_status saved = run_save(r, status ? &ignored : error); /* also after a failed step: its weights are the last good ones */
+  th_status saved = run_save(
+      r, status ? &ignored : error); /* also after a failed step: its weights are the last good ones */
   return status ? status : saved;
 }
 
@@ -95,15 +101,19 @@ static th_status train(run *r, th_metrics *metrics, th_error *error) {
 static void introduce(const run *r, bool resumed) {
   const data *d = &r->data;
   printf("%s: %lld parameters, %d thread%s, OpenBLAS with %s kernels\n", r->settings.task,
-         (long long)th_params_elements(r->model->params), th_pool_threads(r->pool), th_pool_threads(r->pool) == 1 ? "" : "s",
-         th_blas_kernels());
+         (long long)th_params_elements(r->model->params), th_pool_threads(r->pool),
+         th_pool_threads(r->pool) == 1 ? "" : "s", th_blas_kernels());
   if (d->train)
-    printf("%lld pairs to train on, %lld held out, vocabularies of %d and %d tokens, at most %lld tokens a side\n",
+    printf("%lld pairs to train on, %lld held out, vocabularies of %d and %d tokens, at most %lld tokens a "
+           "side\n",
            (long long)d->train_count, (long long)d->held_out_count, th_vocabulary_count(d->source),
            th_vocabulary_count(d->target), (long long)d->longest);
   if (resumed && r->step < r->settings.steps)
-    printf("going on in %s from step %lld of %lld\n", r->directory, (long long)r->step, (long long)r->settings.steps);
-  else if (resumed) printf("the run in %s is complete: all %lld steps are made; a higher --steps goes on\n", r->directory, (long long)r->step);
+    printf("going on in %s from step %lld of %lld\n", r->directory, (long long)r->step,
+           (long long)r->settings.steps);
+  else if (resumed)
+    printf("the run in %s is complete: all %lld steps are made; a higher --steps goes on\n", r->directory,
+           (long long)r->step);
   fflush(stdout);
 }
 
@@ -114,7 +124,8 @@ static th_status summarise(run *r, double seconds, int64_t first_step, th_error 
   if (!status) status = draw_pictures(r, &pictures, error);
   if (status) return status;
   printf("\n%lld held-out sequences, none of which stood in training:\n", (long long)all.count);
-  printf("  exact match           %6.2f %%  (%lld of %lld)\n", 100 * all.exact_match, (long long)all.exact, (long long)all.count);
+  printf("  exact match           %6.2f %%  (%lld of %lld)\n", 100 * all.exact_match, (long long)all.exact,
+         (long long)all.count);
   printf("  token accuracy        %6.2f %%\n", 100 * all.token_accuracy);
   printf("  character error rate  %6.2f %%\n", 100 * all.character_errors);
   printf("  loss                  %.5f\n", all.loss);
@@ -127,7 +138,8 @@ static th_status summarise(run *r, double seconds, int64_t first_step, th_error 
 static th_status train_run(run *r, bool resumed, th_error *error) {
   char path[PATH_TEXT];
   th_metrics *metrics;
-  th_status status = th_metrics_open(&metrics, run_path(r, path, "metrics.jsonl"), resumed ? r->step : TH_METRICS_FRESH, error);
+  th_status status = th_metrics_open(&metrics, run_path(r, path, "metrics.jsonl"),
+                                     resumed ? r->step : TH_METRICS_FRESH, error);
   if (status) return status;
   introduce(r, resumed);
   double started = seconds_now();
@@ -147,8 +159,8 @@ static th_status go_on(run *r, const char *out, const settings *asked, const giv
   th_status status = run_open(r, out, asked, flags, RUN_TRAIN, error);
   if (status) return status;
   if (r->step > r->settings.steps)
-    status = th_error_set(error, TH_EINVAL, "--steps %lld: the run in %s has made %lld already", (long long)r->settings.steps, out,
-                          (long long)r->step);
+    status = th_error_set(error, TH_EINVAL, "--steps %lld: the run in %s has made %lld already",
+                          (long long)r->settings.steps, out, (long long)r->step);
   if (!status) status = settings_save(&r->settings, run_path(r, path, "config.json"), error);
   if (status) run_free(r);
   return status;
@@ -168,7 +180,8 @@ th_status train_command(int argc, const char **argv, th_error *error) {
     status = run_new(&r, &asked, out, error);
   }
   if (status) return status;
-  struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESETHAND | SA_RESTART}; /* a second Ctrl-C ends it at once */
+  struct sigaction action = {.sa_handler = note_signal,
+                             .sa_flags = SA_RESETHAND | SA_RESTART}; /* a second Ctrl-C ends it at once */
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
   if (!resumed) status = run_begin(&r, error);

@@ -23,19 +23,19 @@ typedef struct th_op th_op;
 
 /* A tensor on a tape. It and all its memory belong to the tape, until th_tape_reset. */
 struct th_var {
-  th_tensor value;      /* contiguous, unless it is a view */
-  th_tensor grad;       /* same shape; data is NULL until th_backward reaches it */
+  th_tensor value; /* contiguous, unless it is a view */
+  th_tensor grad;  /* same shape; data is NULL until th_backward reaches it */
   th_tape *tape;
-  const th_op *op;      /* what made it; NULL for a leaf */
+  const th_op *op; /* what made it; NULL for a leaf */
   int inputs;
   th_var **in;
   const void *settings; /* the op's own numbers (a scale, an axis), copied */
   void *saved;          /* what forward keeps for backward */
   th_var *base;         /* a view shares the memory, and so the gradient, of this var */
   bool needs_grad;
-  const char *file;     /* where the op was called */
+  const char *file; /* where the op was called */
   int line;
-  th_var *previous;     /* recorded before this one */
+  th_var *previous; /* recorded before this one */
 };
 
 /* ---- the tape ---------------------------------------------------------------------------------- */
@@ -43,8 +43,8 @@ struct th_var {
 /* `pool` is borrowed and may be NULL. Returns NULL when there is no memory. OpenBLAS, which keeps
  * one thread count for the whole process, is set to one thread: the pool's threads share the work. */
 th_tape *th_tape_new(th_pool *pool);
-void th_tape_free(th_tape *tape);   /* NULL is fine */
-void th_tape_reset(th_tape *tape);  /* gives back every var and forgets the error; keeps the settings */
+void th_tape_free(th_tape *tape);  /* NULL is fine */
+void th_tape_reset(th_tape *tape); /* gives back every var and forgets the error; keeps the settings */
 /* For a loop that computes from what stands before it, such as decoding token by token: rewinding gives
  * back every var made since the mark. One mark at a time; a reset removes it. */
 void th_tape_mark(th_tape *tape);
@@ -52,13 +52,14 @@ void th_tape_rewind(th_tape *tape);
 
 const th_error *th_tape_error(const th_tape *tape); /* the first failure since the last reset, or NULL */
 th_pool *th_tape_pool(const th_tape *tape);
-size_t th_tape_bytes(const th_tape *tape);          /* memory used since the last reset */
+size_t th_tape_bytes(const th_tape *tape); /* memory used since the last reset */
 
-void th_tape_record(th_tape *tape, bool on);   /* off: compute only, nothing needs a gradient. Starts on */
+void th_tape_record(th_tape *tape, bool on); /* off: compute only, nothing needs a gradient. Starts on */
 bool th_tape_recording(const th_tape *tape);
-void th_tape_train(th_tape *tape, bool on);    /* off: dropout passes everything. Starts off */
+void th_tape_train(th_tape *tape, bool on); /* off: dropout passes everything. Starts off */
 bool th_tape_training(const th_tape *tape);
-void th_tape_anomaly(th_tape *tape, bool on);  /* on: the first NaN or infinity is an error that names its op */
+void th_tape_anomaly(th_tape *tape,
+                     bool on); /* on: the first NaN or infinity is an error that names its op */
 /* What dropout draws from: the same seed, step and order of ops give the same masks. */
 void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step);
 
@@ -86,13 +87,14 @@ th_var *th_scale(th_var *x, double factor);
 th_var *th_neg(th_var *x);
 
 th_var *th_exp(th_var *x);
-th_var *th_log(th_var *x);       /* natural */
+th_var *th_log(th_var *x); /* natural */
 th_var *th_sqrt(th_var *x);
 th_var *th_tanh(th_var *x);
-th_var *th_sigmoid(th_var *x);   /* 1 / (1 + exp(-x)) */
-th_var *th_relu(th_var *x);      /* max(x, 0); slope 0 at 0 */
-th_var *th_gelu_tanh(th_var *x); /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))): Hendrycks & Gimpel 2016, section 2 */
-th_var *th_gelu_erf(th_var *x);  /* x/2 (1 + erf(x / sqrt 2)): the same, exact */
+th_var *th_sigmoid(th_var *x); /* 1 / (1 + exp(-x)) */
+th_var *th_relu(th_var *x);    /* max(x, 0); slope 0 at 0 */
+th_var *th_gelu_tanh(
+    th_var *x); /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))): Hendrycks & Gimpel 2016, section 2 */
+th_var *th_gelu_erf(th_var *x); /* x/2 (1 + erf(x / sqrt 2)): the same, exact */
 
 /* a [..,M,K] times b [..,K,N] gives [..,M,N]; leading axes broadcast. A transposed view costs nothing. */
 th_var *th_matmul(th_var *a, th_var *b);
@@ -167,7 +169,9 @@ bool th_make_like(th_var *out, const th_tensor *like);     /* ... and of this sh
 bool th_make_view(th_var *out, th_var *of, const th_tensor *view);
 void *th_keep(th_tape *tape, size_t bytes); /* memory until the reset; NULL: none left, and the tape knows */
 bool th_fail(th_var *out, th_status status, const char *format, ...) TH_PRINTF(3, 4); /* always false */
-th_tensor *th_grad(th_var *x); /* where to add x's gradient; NULL where none is wanted */
+void th_tape_fail(th_tape *tape, th_status status, const char *what,
+                  const char *why); /* for what is no op: "what: why" */
+th_tensor *th_grad(th_var *x);      /* where to add x's gradient; NULL where none is wanted */
 
 const th_op *const *th_ops(int *count); /* every op of the library */
 
@@ -180,15 +184,16 @@ const th_op *const *th_ops(int *count); /* every op of the library */
 typedef int th_function(th_tape *tape, th_var *const *in, th_var **out, void *context);
 
 typedef struct th_gradcheck_options {
-  double eps;          /* step of the central difference; 0: 1e-5 */
-  double atol, rtol;   /* |numerical - analytical| <= atol + rtol max(|numerical|, |analytical|); 0: 1e-8, 1e-6 */
-  bool fast;           /* one random direction per pair of input and output, not every element */
-  uint64_t seed;       /* of those directions */
+  double eps; /* step of the central difference; 0: 1e-5 */
+  double atol,
+      rtol;      /* |numerical - analytical| <= atol + rtol max(|numerical|, |analytical|); 0: 1e-8, 1e-6 */
+  bool fast;     /* one random direction per pair of input and output, not every element */
+  uint64_t seed; /* of those directions */
   const char *const *input_names; /* NULL: "input 0" */
   /* Where the function makes leaves of its own over an input's memory (a layer's parameters): the
    * gradient they add to, per input; NULL, or NULL entries: the function uses in[i]. */
   const th_tensor *const *grads;
-  th_pool *pool;       /* borrowed; may be NULL */
+  th_pool *pool; /* borrowed; may be NULL */
 } th_gradcheck_options;
 
 /* The worst element found. Without a failure, `ok`, and the numbers say how close it was. */
@@ -200,8 +205,8 @@ typedef struct th_gradcheck_report {
   /* The worst, over pairs of input and output, of |difference| as a part of the largest entry of that
    * part of the Jacobian. */
   double relative_error;
-  int64_t compared;                  /* how many derivatives */
-  char text[512];                    /* the same in one line */
+  int64_t compared; /* how many derivatives */
+  char text[512];   /* the same in one line */
 } th_gradcheck_report;
 
 /* Holds the backward of `function` against central differences at `inputs` (TH_F64, contiguous; they

@@ -92,13 +92,13 @@ const char *th_safetensors_metadata(const th_safetensors *archive, const char *k
 
 /* Copies a tensor of the archive into `to`, across types; TH_EFORMAT where it is missing or of another
  * shape. `path` only names the file in errors. */
-th_status th_safetensors_read(const th_safetensors *archive, const char *path, const char *name, const th_tensor *to,
-                              th_error *error);
+th_status th_safetensors_read(const th_safetensors *archive, const char *path, const char *name,
+                              const th_tensor *to, th_error *error);
 
 /* A parameter set as safetensors, under the parameters' names. Loading wants every parameter in its shape
  * and nothing else; after an error the values are those of neither. */
-th_status th_params_save(const th_params *set, const char *path, const th_text_pair *metadata, size_t metadata_count,
-                         th_error *error);
+th_status th_params_save(const th_params *set, const char *path, const th_text_pair *metadata,
+                         size_t metadata_count, th_error *error);
 th_status th_params_load(th_params *set, const char *path, th_error *error);
 
 /* ---- npy ------------------------------------------------------------------------------------- */
@@ -153,7 +153,7 @@ th_status th_vocabulary_decode(const th_vocabulary *vocabulary, const int32_t *i
                                th_error *error);
 
 th_unit th_vocabulary_unit(const th_vocabulary *vocabulary);
-int32_t th_vocabulary_count(const th_vocabulary *vocabulary); /* with the special tokens */
+int32_t th_vocabulary_count(const th_vocabulary *vocabulary);                 /* with the special tokens */
 const char *th_vocabulary_token(const th_vocabulary *vocabulary, int32_t id); /* NULL: out of range */
 int32_t th_vocabulary_id(const th_vocabulary *vocabulary, const char *token); /* TH_UNK: not there */
 

@@ -24,7 +24,8 @@ typedef enum {
 typedef struct th_init {
   th_init_kind kind;
   double scale;
-  int64_t blocks; /* Xavier: the rows are this many matrices on top of each other, each with its own fans; 0: one */
+  int64_t
+      blocks; /* Xavier: the rows are this many matrices on top of each other, each with its own fans; 0: one */
 } th_init;
 
 #define TH_NAME_MAX 96
@@ -32,7 +33,7 @@ typedef struct th_init {
 typedef struct th_param {
   char name[TH_NAME_MAX]; /* unique in its set; the name in a checkpoint */
   th_init init;
-  th_tensor value, grad;  /* data is NULL until th_params_make */
+  th_tensor value, grad; /* data is NULL until th_params_make */
 } th_param;
 
 /* Owns every parameter of a model: values in one block, gradients in another, so that an optimizer is
@@ -46,6 +47,8 @@ void th_params_free(th_params *set);
  * valid as long as the set. NULL after a failure, which th_params_make reports. */
 th_param *th_params_add(th_params *set, const char *prefix, const char *suffix, th_init init, int ndim,
                         const int64_t *shape);
+/* For a layer that cannot be declared as asked: keeps the error, if it is the first, for th_params_make. */
+void th_params_refuse(th_params *set, th_status status, const char *name, const char *why);
 /* Gives all declared parameters their memory and first values, which depend on seed and order only. Once. */
 th_status th_params_make(th_params *set, th_dtype dtype, uint64_t seed, th_error *error);
 
@@ -63,8 +66,9 @@ th_var *th_use(th_tape *tape, const th_param *param); /* a leaf over it */
 
 /* th_gradcheck over `inputs` tensors, which `function` gets as in[], and over every parameter of the set
  * (TH_F64), which it reaches by itself. The report names parameters. Leaves the gradients zeroed. */
-th_status th_params_gradcheck(th_params *set, th_function *function, void *context, int inputs, th_tensor *const *input,
-                              const th_gradcheck_options *options, th_gradcheck_report *report, th_error *error);
+th_status th_params_gradcheck(th_params *set, th_function *function, void *context, int inputs,
+                              th_tensor *const *input, const th_gradcheck_options *options,
+                              th_gradcheck_report *report, th_error *error);
 
 /* ---- linear, layer norm, embedding ------------------------------------------------------------- */
 
@@ -85,8 +89,10 @@ th_var *th_nn_norm_forward(const th_nn_norm *layer, th_var *x);
 typedef struct th_nn_embedding {
   th_param *weight; /* [vocabulary,width] */
 } th_nn_embedding;
-th_nn_embedding th_nn_embedding_make(th_params *set, const char *name, int64_t vocabulary, int64_t width, th_init init);
-th_var *th_nn_embedding_forward(const th_nn_embedding *layer, th_tape *tape, const th_tensor *ids); /* times sqrt(width) */
+th_nn_embedding th_nn_embedding_make(th_params *set, const char *name, int64_t vocabulary, int64_t width,
+                                     th_init init);
+th_var *th_nn_embedding_forward(const th_nn_embedding *layer, th_tape *tape,
+                                const th_tensor *ids); /* times sqrt(width) */
 
 /* Sinusoids over positions [length,width]: sin on even columns, cos on odd, wavelengths from 2 pi to
  * 10000 2 pi (Vaswani et al. 2017, section 3.5). */
@@ -110,7 +116,7 @@ typedef struct th_nn_attention {
   int layer;
 } th_nn_attention;
 
-/* key_width and value_width 0: E / H, which must then divide. */
+/* key_width and value_width 0: E / H, which must then divide, or th_params_make says so. */
 typedef struct th_nn_attention_config {
   int64_t width, heads, key_width, value_width;
   double dropout;
@@ -148,8 +154,8 @@ th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t
 /* Appends the keys and values of memory [B,n,E]. */
 void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory);
 /* x [B,T,E] attends to what is remembered. */
-th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x, const th_mask *mask,
-                               const th_tap *tap);
+th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x,
+                               const th_mask *mask, const th_tap *tap);
 
 /* ---- feed-forward, encoder and decoder layers ------------------------------------------------------ */
 
@@ -179,8 +185,10 @@ typedef struct th_nn_encoder_layer {
   double dropout;
   bool norm_first;
 } th_nn_encoder_layer;
-th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *config, int layer);
-th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *layer, th_var *x, const th_mask *mask, const th_tap *tap);
+th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name,
+                                             const th_nn_layer_config *config, int layer);
+th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *layer, th_var *x, const th_mask *mask,
+                                    const th_tap *tap);
 
 typedef struct th_nn_decoder_layer {
   th_nn_attention self, cross;
@@ -189,14 +197,15 @@ typedef struct th_nn_decoder_layer {
   double dropout;
   bool norm_first;
 } th_nn_decoder_layer;
-th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *config, int layer);
-th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *layer, th_var *x, th_var *memory, const th_mask *self_mask,
-                                    const th_mask *memory_mask, const th_tap *tap);
+th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name,
+                                             const th_nn_layer_config *config, int layer);
+th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *layer, th_var *x, th_var *memory,
+                                    const th_mask *self_mask, const th_mask *memory_mask, const th_tap *tap);
 
 /* The decoder layer on the newest token alone: x [B,1,E]. `self` remembers the tokens before it, and now it;
  * `cross` the memory. */
-th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *layer, th_var *x, th_nn_cache *self, const th_nn_cache *cross,
-                                 const th_mask *memory_mask, const th_tap *tap);
+th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *layer, th_var *x, th_nn_cache *self,
+                                 const th_nn_cache *cross, const th_mask *memory_mask, const th_tap *tap);
 
 /* ---- the Transformer ---------------------------------------------------------------------------------- */
 
@@ -220,24 +229,24 @@ typedef struct th_transformer {
   th_transformer_config config;
   th_params *params;
   th_nn_embedding source_embedding, target_embedding;
-  th_tensor sinusoids;                       /* [max_length,width], or data NULL where positions are learned */
+  th_tensor sinusoids; /* [max_length,width], or data NULL where positions are learned */
   th_param *source_positions, *target_positions; /* [max_length,width], or NULL */
-  th_nn_encoder_layer *encoder;              /* [encoder_layers] */
-  th_nn_decoder_layer *decoder;              /* [decoder_layers] */
-  th_nn_norm encoder_norm, decoder_norm;     /* weight NULL: none */
-  th_nn_linear output;                       /* [target_vocabulary,width] */
+  th_nn_encoder_layer *encoder;                  /* [encoder_layers] */
+  th_nn_decoder_layer *decoder;                  /* [decoder_layers] */
+  th_nn_norm encoder_norm, decoder_norm;         /* weight NULL: none */
+  th_nn_linear output;                           /* [target_vocabulary,width] */
 } th_transformer;
 
 /* What is wrong with a configuration, in words of its members: TH_EINVAL and one line. */
 th_status th_transformer_check(const th_transformer_config *config, th_error *error);
 /* Free with th_transformer_free, which takes NULL. On failure nothing is left behind. */
-th_status th_transformer_new(th_transformer **made, const th_transformer_config *config, th_dtype dtype, uint64_t seed,
-                             th_error *error);
+th_status th_transformer_new(th_transformer **made, const th_transformer_config *config, th_dtype dtype,
+                             uint64_t seed, th_error *error);
 void th_transformer_free(th_transformer *model);
 
 /* source TH_I32 [B,S] with lengths [B] (NULL: all S): the memory [B,S,E]. */
-th_var *th_transformer_encode(const th_transformer *model, th_tape *tape, const th_tensor *source, const int32_t *source_length,
-                              const th_tap *tap);
+th_var *th_transformer_encode(const th_transformer *model, th_tape *tape, const th_tensor *source,
+                              const int32_t *source_length, const th_tap *tap);
 /* target TH_I32 [B,T], what stands before each wanted token: logits [B,T,target_vocabulary]. */
 th_var *th_transformer_decode(const th_transformer *model, th_var *memory, const int32_t *source_length,
                               const th_tensor *target, const th_tap *tap);
@@ -250,7 +259,8 @@ typedef struct th_decoding {
   int64_t length;               /* tokens read so far */
 } th_decoding;
 /* Ready to read up to `limit` tokens for memory [B,S,E]. The tape should not record. */
-th_decoding th_decoding_begin(const th_transformer *model, th_var *memory, const int32_t *source_length, int64_t limit);
+th_decoding th_decoding_begin(const th_transformer *model, th_var *memory, const int32_t *source_length,
+                              int64_t limit);
 /* Reads one token for each sequence, TH_I32 [B,1]: logits [B,1,target_vocabulary] of the next. */
 th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *tokens, const th_tap *tap);
 
@@ -258,8 +268,8 @@ th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *
  * `limit` tokens stand. out TH_I32 [B,limit] is filled, with `end` from the first `end` on. Resets the
  * tape, and leaves it recording and training or not as it was. */
 th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, const th_tensor *source,
-                                const int32_t *source_length, int32_t begin, int32_t end, const th_tensor *out,
-                                th_error *error);
+                                const int32_t *source_length, int32_t begin, int32_t end,
+                                const th_tensor *out, th_error *error);
 
 #ifdef __cplusplus
 }

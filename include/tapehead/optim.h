@@ -12,16 +12,16 @@ typedef struct th_adam_config {
   double beta1, beta2; /* decay of the two moments; 0, 0: 0.9, 0.98 (Vaswani et al. 2017, section 5.3) */
   double epsilon;      /* 0: 1e-9 (the same) */
   double weight_decay;
-  bool decoupled;      /* AdamW: the decay acts on the weights, not through the moments */
+  bool decoupled; /* AdamW: the decay acts on the weights, not through the moments */
 } th_adam_config;
 
 /* Adam (Kingma & Ba 2015, algorithm 1) with bias correction; decoupled decay: Loshchilov & Hutter 2019,
  * algorithm 2, the decay multiplied by the learning rate. */
 typedef struct th_adam {
   th_adam_config config;
-  th_params *params;    /* borrowed */
+  th_params *params;          /* borrowed */
   th_tensor moment1, moment2; /* as th_params_values: one vector over all parameters */
-  int64_t step;         /* updates made */
+  int64_t step;               /* updates made */
 } th_adam;
 
 th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *config, th_error *error);
@@ -37,8 +37,8 @@ double th_clip_grad_norm(th_params *params, double limit);
 
 typedef enum {
   TH_RATE_CONSTANT, /* base, after a linear warm-up */
-  TH_RATE_WARMUP,   /* base width^-0.5 min(step^-0.5, step warmup^-1.5): Vaswani et al. 2017, equation 3, where base is 1 */
-  TH_RATE_COSINE    /* linear warm-up to base, then half a cosine down to floor at `total`: Loshchilov & Hutter 2017, eq. 5 */
+  TH_RATE_WARMUP, /* base width^-0.5 min(step^-0.5, step warmup^-1.5): Vaswani et al. 2017, equation 3, where base is 1 */
+  TH_RATE_COSINE /* linear warm-up to base, then half a cosine down to floor at `total`: Loshchilov & Hutter 2017, eq. 5 */
 } th_rate_kind;
 
 typedef struct th_schedule {

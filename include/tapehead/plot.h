@@ -102,7 +102,7 @@ typedef struct th_series {
   const double *x;  /* [count]; NULL: 0, 1, 2 ... */
   const double *y;  /* [count] */
   int64_t count;
-  bool right;       /* measured on the right axis, which is drawn if any series asks for it */
+  bool right; /* measured on the right axis, which is drawn if any series asks for it */
 } th_series;
 
 #define TH_CURVE_MAX_SERIES 8 /* as many colours as people tell apart (Okabe & Ito 2008) */
@@ -110,7 +110,7 @@ typedef struct th_series {
 typedef struct th_curve {
   const th_series *series; /* [count] */
   int count;
-  const char *title;       /* NULL: none */
+  const char *title; /* NULL: none */
   th_axis x, left, right;
 } th_curve;
 

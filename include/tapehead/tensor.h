@@ -54,7 +54,7 @@ typedef enum {
  * its memory; whoever made the memory does (a tape's arena, a parameter set, th_tensor_new). */
 typedef struct th_tensor {
   th_dtype dtype;
-  int ndim;                    /* 0 is a scalar */
+  int ndim; /* 0 is a scalar */
   int64_t shape[TH_MAX_DIMS];
   int64_t stride[TH_MAX_DIMS]; /* in elements, not bytes; 0 repeats one element (broadcast) */
   void *data;
@@ -116,7 +116,7 @@ void *th_arena_alloc(th_arena *arena, size_t bytes); /* 64-byte aligned, not cle
 /* Rewinding gives back what was handed out since the mark, of which there is one; a reset removes it. */
 void th_arena_mark(th_arena *arena);
 void th_arena_rewind(th_arena *arena);
-size_t th_arena_used(const th_arena *arena);         /* bytes handed out since the last reset */
+size_t th_arena_used(const th_arena *arena); /* bytes handed out since the last reset */
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
@@ -144,9 +144,9 @@ typedef struct th_random {
 
 void th_random_block(th_random random, uint64_t position, uint32_t out[4]); /* the four words at `position` */
 uint64_t th_random_u64(th_random random, uint64_t position);
-double th_random_uniform(th_random random, uint64_t position);            /* [0, 1), 53 bits */
-double th_random_normal(th_random random, uint64_t position);             /* mean 0, variance 1 (Box & Muller 1958) */
-int64_t th_random_below(th_random random, uint64_t position, int64_t n);  /* 0 .. n-1, n > 0 */
+double th_random_uniform(th_random random, uint64_t position); /* [0, 1), 53 bits */
+double th_random_normal(th_random random, uint64_t position);  /* mean 0, variance 1 (Box & Muller 1958) */
+int64_t th_random_below(th_random random, uint64_t position, int64_t n); /* 0 .. n-1, n > 0 */
 
 void th_fill_uniform(const th_tensor *tensor, double low, double high, th_random random);
 void th_fill_normal(const th_tensor *tensor, double mean, double deviation, th_random random);

@@ -8,14 +8,16 @@ static bool broadcast_forward(th_var *out, th_binary kind) {
   int64_t shape[TH_MAX_DIMS];
   char ta[TH_SHAPE_TEXT], tb[TH_SHAPE_TEXT];
   if (!th_broadcast_shape(a, b, &ndim, shape))
-    return th_fail(out, TH_ESHAPE, "%s and %s do not broadcast: sizes must be equal or 1", th_shape_text(ta, a),
-                   th_shape_text(tb, b));
+    return th_fail(out, TH_ESHAPE, "%s and %s do not broadcast: sizes must be equal or 1",
+                   th_shape_text(ta, a), th_shape_text(tb, b));
   if (!th_make(out, ndim, shape)) return false;
   th_k_binary(th_tape_pool(out->tape), kind, a, b, &out->value);
   return true;
 }
 
-static th_var *apply2(const th_op *op, th_var *a, th_var *b) { return th_apply(op, 2, (th_var *[]){a, b}, NULL, 0); }
+static th_var *apply2(const th_op *op, th_var *a, th_var *b) {
+  return th_apply(op, 2, (th_var *[]){a, b}, NULL, 0);
+}
 
 /* ---- y = a + b --------------------------------------------------------------------------------------- */
 
@@ -81,7 +83,8 @@ th_var *th_div(th_var *a, th_var *b) { return apply2(&th_op_div, a, b); }
 
 static bool scale_forward(th_var *out) {
   if (!th_make_like(out, &out->in[0]->value)) return false;
-  th_k_unary(th_tape_pool(out->tape), TH_SCALE, *(const double *)out->settings, &out->in[0]->value, &out->value);
+  th_k_unary(th_tape_pool(out->tape), TH_SCALE, *(const double *)out->settings, &out->in[0]->value,
+             &out->value);
   return true;
 }
 

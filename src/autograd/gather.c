@@ -16,7 +16,8 @@ const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t n) {
   int64_t count = th_tensor_count(ids);
   for (int64_t i = 0; i < count; i++)
     if (id[i] >= n) {
-      th_fail(out, TH_EINVAL, "id %d at element %lld is not below %lld", (int)id[i], (long long)i, (long long)n);
+      th_fail(out, TH_EINVAL, "id %d at element %lld is not below %lld", (int)id[i], (long long)i,
+              (long long)n);
       return NULL;
     }
   return id;
@@ -28,15 +29,16 @@ static bool gather_forward(th_var *out) {
   const th_tensor *table = &out->in[0]->value, *ids = out->settings;
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
   if (table->ndim != 2 || ids->ndim >= TH_MAX_DIMS)
-    return th_fail(out, TH_ESHAPE, "table %s by ids %s: want [n,width] and fewer axes", th_shape_text(a, table),
-                   th_shape_text(b, ids));
+    return th_fail(out, TH_ESHAPE, "table %s by ids %s: want [n,width] and fewer axes",
+                   th_shape_text(a, table), th_shape_text(b, ids));
   const int32_t *id = th_keep_ids(out, ids, table->shape[0]);
   int64_t shape[TH_MAX_DIMS], count = th_tensor_count(ids);
   memcpy(shape, ids->shape, sizeof shape);
   shape[ids->ndim] = table->shape[1];
   if (!id || !th_make(out, ids->ndim + 1, shape)) return false;
   for (int64_t i = 0; i < count; i++)
-    if (id[i] < 0) return th_fail(out, TH_EINVAL, "id %d at element %lld is negative", (int)id[i], (long long)i);
+    if (id[i] < 0)
+      return th_fail(out, TH_EINVAL, "id %d at element %lld is negative", (int)id[i], (long long)i);
   out->saved = (void *)(uintptr_t)id;
   th_k_gather(table, id, &out->value);
   return true;

@@ -20,11 +20,11 @@ typedef struct {
   th_gradcheck_report *report;
   th_error *error;
   th_tape *tape;
-  th_tensor *grad;                        /* [inputs] */
-  double **jacobian;                      /* [inputs, TH_GRADCHECK_OUTPUTS], for the full mode */
-  th_tensor value[TH_GRADCHECK_OUTPUTS];  /* one copy of each output, for f(x + eps) */
-  th_tensor seed[TH_GRADCHECK_OUTPUTS];   /* upstream gradients */
-  double worst_excess;                    /* of |difference| over its tolerance */
+  th_tensor *grad;                       /* [inputs] */
+  double **jacobian;                     /* [inputs, TH_GRADCHECK_OUTPUTS], for the full mode */
+  th_tensor value[TH_GRADCHECK_OUTPUTS]; /* one copy of each output, for f(x + eps) */
+  th_tensor seed[TH_GRADCHECK_OUTPUTS];  /* upstream gradients */
+  double worst_excess;                   /* of |difference| over its tolerance */
 } check;
 
 /* ---- running the function ------------------------------------------------------------------------------- */
@@ -42,13 +42,15 @@ static th_status run(check *c, bool record, th_var **out) {
   for (int i = 0; i < c->inputs; i++) in[i] = th_leaf(c->tape, c->input[i], &c->grad[i]);
   c->outputs = c->function(c->tape, in, out, c->context);
   if (c->outputs < 1 || c->outputs > TH_GRADCHECK_OUTPUTS)
-    return th_error_set(c->error, TH_EINVAL, "gradcheck: the function gave %d outputs; 1 to %d can be checked",
-                        c->outputs, TH_GRADCHECK_OUTPUTS);
+    return th_error_set(c->error, TH_EINVAL,
+                        "gradcheck: the function gave %d outputs; 1 to %d can be checked", c->outputs,
+                        TH_GRADCHECK_OUTPUTS);
   return tape_status(c);
 }
 
 static void zero_grads(check *c) {
-  for (int i = 0; i < c->inputs; i++) memset(c->grad[i].data, 0, (size_t)th_tensor_count(&c->grad[i]) * sizeof(double));
+  for (int i = 0; i < c->inputs; i++)
+    memset(c->grad[i].data, 0, (size_t)th_tensor_count(&c->grad[i]) * sizeof(double));
 }
 
 /* Gradients of <seed, out> for one output, in c->grad. */
@@ -73,8 +75,8 @@ static void describe(check *c) {
   if (r->input_index < 0) snprintf(at, sizeof at, "along a random direction");
   else snprintf(at, sizeof at, "d output %d[%lld]", r->output, (long long)r->output_index);
   if (r->input_index < 0)
-    snprintf(r->text, sizeof r->text, "%s -> output %d %s: numerical %.10g, analytical %.10g", input_name(c, r->input, name),
-             r->output, at, r->numerical, r->analytical);
+    snprintf(r->text, sizeof r->text, "%s -> output %d %s: numerical %.10g, analytical %.10g",
+             input_name(c, r->input, name), r->output, at, r->numerical, r->analytical);
   else
     snprintf(r->text, sizeof r->text, "%s / d %s[%lld]: numerical %.10g, analytical %.10g", at,
              input_name(c, r->input, name), (long long)r->input_index, r->numerical, r->analytical);
@@ -87,8 +89,8 @@ static double distance(double a, double b) {
 }
 
 /* Compares one derivative, and keeps it where it is the worst so far. */
-static void compare(check *c, int input, int64_t input_index, int output, int64_t output_index, double numerical,
-                    double analytical) {
+static void compare(check *c, int input, int64_t input_index, int output, int64_t output_index,
+                    double numerical, double analytical) {
   double size = fmax(fabs(numerical), fabs(analytical)), difference = distance(numerical, analytical);
   double excess = isinf(difference) ? INFINITY : difference / (c->options.atol + c->options.rtol * size);
   c->report->compared++;
@@ -159,7 +161,8 @@ static th_status compare_input(check *c, int input) {
     for (int o = 0; o < c->outputs; o++) {
       int64_t rows = th_tensor_count(&c->value[o]);
       for (int64_t j = 0; j < rows; j++) {
-        double numerical = ((const double *)c->value[o].data)[j], analytical = (*jacobian_at(c, input, o))[j * columns + k];
+        double numerical = ((const double *)c->value[o].data)[j],
+               analytical = (*jacobian_at(c, input, o))[j * columns + k];
         compare(c, input, k, o, j, numerical, analytical);
         size[o] = fmax(size[o], fmax(fabs(numerical), fabs(analytical)));
         worst[o] = fmax(worst[o], distance(numerical, analytical));
@@ -177,7 +180,8 @@ static th_status check_full(check *c) {
     for (int i = 0; i < c->inputs && !status; i++) {
       size_t count = (size_t)th_tensor_count(&c->value[o]) * (size_t)th_tensor_count(c->input[i]);
       *jacobian_at(c, i, o) = calloc(count ? count : 1, sizeof(double));
-      if (!*jacobian_at(c, i, o)) status = th_error_set(c->error, TH_ENOMEM, "gradcheck: no memory for a Jacobian");
+      if (!*jacobian_at(c, i, o))
+        status = th_error_set(c->error, TH_ENOMEM, "gradcheck: no memory for a Jacobian");
     }
     if (!status) status = analytical_rows(c, out[o], o);
   }
@@ -207,7 +211,8 @@ static th_status numerical_direction(check *c, int input, const th_tensor *u, do
     for (int64_t i = 0; i < n; i++) data[i] = kept[i] + (side ? step : -step) * ((const double *)u->data)[i];
     status = run(c, false, out);
     for (int o = 0; o < c->outputs && !status; o++)
-      numerical[o] = ((side ? 1 : -1) * dot(&c->seed[o], &out[o]->value) + (side ? numerical[o] : 0)) / (side ? 2 * step : 1);
+      numerical[o] = ((side ? 1 : -1) * dot(&c->seed[o], &out[o]->value) + (side ? numerical[o] : 0)) /
+                     (side ? 2 * step : 1);
   }
   memcpy(data, kept, (size_t)n * sizeof *kept);
   free(kept);
@@ -220,7 +225,8 @@ static th_status check_fast_input(check *c, int input) {
   th_var *out[TH_GRADCHECK_OUTPUTS];
   th_status status = th_tensor_new(&u, TH_F64, c->input[input]->ndim, c->input[input]->shape, c->error);
   if (status) return status;
-  th_fill_normal(&u, 0, 1 / sqrt((double)th_tensor_count(&u) + 1), (th_random){c->options.seed, (uint64_t)input});
+  th_fill_normal(&u, 0, 1 / sqrt((double)th_tensor_count(&u) + 1),
+                 (th_random){c->options.seed, (uint64_t)input});
   status = numerical_direction(c, input, &u, numerical);
   if (!status) status = run(c, true, out);
   for (int o = 0; o < c->outputs && !status; o++) {
@@ -266,8 +272,9 @@ static th_status check_repeat(check *c) {
           compare(c, i, k, o, 0, a, b);
           c->report->ok = false;
           char name[32];
-          snprintf(c->report->text, sizeof c->report->text, "two backward runs differ at %s[%lld]: %.17g and %.17g",
-                   input_name(c, i, name), (long long)k, a, b);
+          snprintf(c->report->text, sizeof c->report->text,
+                   "two backward runs differ at %s[%lld]: %.17g and %.17g", input_name(c, i, name),
+                   (long long)k, a, b);
         }
       }
     }
@@ -322,8 +329,14 @@ static th_status check_all(check *c) {
 
 th_status th_gradcheck(th_function *function, void *context, int inputs, th_tensor *const *input,
                        const th_gradcheck_options *options, th_gradcheck_report *report, th_error *error) {
-  check c = {.function = function, .context = context, .inputs = inputs, .input = input, .report = report, .error = error};
-  if (inputs < 1) return th_error_set(error, TH_EINVAL, "gradcheck: %d inputs; 1 or more can be checked", inputs);
+  check c = {.function = function,
+             .context = context,
+             .inputs = inputs,
+             .input = input,
+             .report = report,
+             .error = error};
+  if (inputs < 1)
+    return th_error_set(error, TH_EINVAL, "gradcheck: %d inputs; 1 or more can be checked", inputs);
   if (options) c.options = *options;
   if (c.options.eps == 0) c.options.eps = DEFAULT_EPS;
   if (c.options.atol == 0) c.options.atol = DEFAULT_ATOL;
@@ -333,7 +346,8 @@ th_status th_gradcheck(th_function *function, void *context, int inputs, th_tens
   c.tape = th_tape_new(c.options.pool);
   c.grad = calloc((size_t)inputs, sizeof *c.grad);
   c.jacobian = calloc((size_t)inputs * TH_GRADCHECK_OUTPUTS, sizeof *c.jacobian);
-  th_status status = c.tape && c.grad && c.jacobian ? check_all(&c) : th_error_set(error, TH_ENOMEM, "gradcheck: no memory");
+  th_status status =
+      c.tape && c.grad && c.jacobian ? check_all(&c) : th_error_set(error, TH_ENOMEM, "gradcheck: no memory");
   for (int i = 0; c.grad && i < inputs; i++)
     if (!is_borrowed(&c.options, i)) th_tensor_free(&c.grad[i]);
   for (int o = 0; o < TH_GRADCHECK_OUTPUTS; o++) th_tensor_free(&c.value[o]), th_tensor_free(&c.seed[o]);

@@ -25,7 +25,8 @@ static bool cross_entropy_forward(th_var *out) {
   if (!(s->smoothing >= 0 && s->smoothing <= 1))
     return th_fail(out, TH_EINVAL, "label smoothing %g is not in 0..1", s->smoothing);
   loss_saved *saved = out->saved = th_keep(out->tape, sizeof *saved);
-  if (!saved || !(saved->targets = th_keep_ids(out, &s->targets, x->shape[x->ndim - 1])) || !th_make(out, 0, NULL) ||
+  if (!saved || !(saved->targets = th_keep_ids(out, &s->targets, x->shape[x->ndim - 1])) ||
+      !th_make(out, 0, NULL) ||
       !th_keep_tensor(out->tape, &saved->log_sum, x->dtype, rows.ndim, rows.shape) ||
       !th_keep_tensor(out->tape, &losses, x->dtype, rows.ndim, rows.shape))
     return false;
@@ -46,8 +47,8 @@ static void cross_entropy_backward(th_var *out) {
   const th_tensor *g = th_grad(out->in[0]);
   if (!g || !saved->counted) return;
   double scale = th_tensor_get(&out->grad, 0) / (double)saved->counted;
-  th_k_cross_entropy_backward(th_tape_pool(out->tape), s->smoothing, scale, &out->in[0]->value, saved->targets,
-                              &saved->log_sum, g);
+  th_k_cross_entropy_backward(th_tape_pool(out->tape), s->smoothing, scale, &out->in[0]->value,
+                              saved->targets, &saved->log_sum, g);
 }
 
 const th_op th_op_cross_entropy = {"cross_entropy", cross_entropy_forward, cross_entropy_backward, false};

@@ -37,10 +37,12 @@ static bool matmul_forward(th_var *out) {
   const th_tensor *a = &out->in[0]->value, *b = &out->in[1]->value;
   char ta[TH_SHAPE_TEXT], tb[TH_SHAPE_TEXT];
   th_shape_text(ta, a), th_shape_text(tb, b);
-  if (a->ndim < 2 || b->ndim < 2) return th_fail(out, TH_ESHAPE, "%s x %s: both need at least two axes", ta, tb);
+  if (a->ndim < 2 || b->ndim < 2)
+    return th_fail(out, TH_ESHAPE, "%s x %s: both need at least two axes", ta, tb);
   int64_t k = a->shape[a->ndim - 1], other = b->shape[b->ndim - 2];
   if (k != other)
-    return th_fail(out, TH_ESHAPE, "%s x %s: inner sizes %lld and %lld differ", ta, tb, (long long)k, (long long)other);
+    return th_fail(out, TH_ESHAPE, "%s x %s: inner sizes %lld and %lld differ", ta, tb, (long long)k,
+                   (long long)other);
   th_tensor outer_a = *a, outer_b = *b;
   outer_a.ndim -= 2, outer_b.ndim -= 2;
   int ndim;
@@ -95,16 +97,19 @@ th_var *th_matmul(th_var *a, th_var *b) {
 /* ---- y [..,out] = x [..,in] weight' + bias, weight [out,in] ------------------------------------------------ */
 
 static bool linear_forward(th_var *out) {
-  const th_tensor *x = &out->in[0]->value, *w = &out->in[1]->value, *b = out->inputs > 2 ? &out->in[2]->value : NULL;
+  const th_tensor *x = &out->in[0]->value, *w = &out->in[1]->value,
+                  *b = out->inputs > 2 ? &out->in[2]->value : NULL;
   char tx[TH_SHAPE_TEXT], tw[TH_SHAPE_TEXT], tb[TH_SHAPE_TEXT];
   th_shape_text(tx, x), th_shape_text(tw, w);
-  if (x->ndim < 1 || w->ndim != 2) return th_fail(out, TH_ESHAPE, "%s with weight %s: want [..,in] and [out,in]", tx, tw);
+  if (x->ndim < 1 || w->ndim != 2)
+    return th_fail(out, TH_ESHAPE, "%s with weight %s: want [..,in] and [out,in]", tx, tw);
   int last = x->ndim - 1;
   if (x->shape[last] != w->shape[1])
-    return th_fail(out, TH_ESHAPE, "%s with weight %s: input sizes %lld and %lld differ", tx, tw, (long long)x->shape[last],
-                   (long long)w->shape[1]);
+    return th_fail(out, TH_ESHAPE, "%s with weight %s: input sizes %lld and %lld differ", tx, tw,
+                   (long long)x->shape[last], (long long)w->shape[1]);
   if (b && (b->ndim != 1 || b->shape[0] != w->shape[0]))
-    return th_fail(out, TH_ESHAPE, "bias %s with weight %s: want [%lld]", th_shape_text(tb, b), tw, (long long)w->shape[0]);
+    return th_fail(out, TH_ESHAPE, "bias %s with weight %s: want [%lld]", th_shape_text(tb, b), tw,
+                   (long long)w->shape[0]);
   int64_t shape[TH_MAX_DIMS];
   memcpy(shape, x->shape, sizeof shape);
   shape[last] = w->shape[0];
@@ -139,5 +144,6 @@ const th_op th_op_linear = {"linear", linear_forward, linear_backward, false};
 th_var *th_linear(th_var *x, th_var *weight, th_var *bias) {
   th_tensor rows;
   if (x->value.ndim > 0 && !flatten(&x->value, &rows)) x = th_contiguous(x);
-  return th_apply(&th_op_linear, bias ? 3 : 2, (th_var *[]){x, as_matrix(weight), bias ? th_contiguous(bias) : bias}, NULL, 0);
+  return th_apply(&th_op_linear, bias ? 3 : 2,
+                  (th_var *[]){x, as_matrix(weight), bias ? th_contiguous(bias) : bias}, NULL, 0);
 }

@@ -12,14 +12,14 @@ static bool layer_norm_forward(th_var *out) {
   int last = x->ndim - 1;
   if (x->ndim < 1 || weight->ndim != 1 || bias->ndim != 1 || weight->shape[0] != x->shape[last] ||
       bias->shape[0] != x->shape[last])
-    return th_fail(out, TH_ESHAPE, "%s with weight %s and bias %s: want [..,n], [n], [n]", th_shape_text(a, x),
-                   th_shape_text(b, weight), th_shape_text(c, bias));
+    return th_fail(out, TH_ESHAPE, "%s with weight %s and bias %s: want [..,n], [n], [n]",
+                   th_shape_text(a, x), th_shape_text(b, weight), th_shape_text(c, bias));
   norm_saved *saved = out->saved = th_keep(out->tape, sizeof *saved);
   if (!saved || !th_make_like(out, x) || !th_keep_tensor(out->tape, &saved->mean, x->dtype, last, x->shape) ||
       !th_keep_tensor(out->tape, &saved->rstd, x->dtype, last, x->shape))
     return false;
-  th_k_layer_norm(th_tape_pool(out->tape), *(const double *)out->settings, x, weight, bias, &out->value, &saved->mean,
-                  &saved->rstd);
+  th_k_layer_norm(th_tape_pool(out->tape), *(const double *)out->settings, x, weight, bias, &out->value,
+                  &saved->mean, &saved->rstd);
   return true;
 }
 
@@ -29,8 +29,9 @@ static void layer_norm_backward(th_var *out) {
   int64_t n = x->shape[x->ndim - 1], rows = n ? th_tensor_count(x) / n : 0;
   th_tensor partial;
   if (!th_keep_tensor(out->tape, &partial, x->dtype, 3, (int64_t[]){th_k_row_pieces(rows), 2, n})) return;
-  th_k_layer_norm_backward(th_tape_pool(out->tape), x, &out->in[1]->value, &saved->mean, &saved->rstd, &out->grad,
-                           &partial, th_grad(out->in[0]), th_grad(out->in[1]), th_grad(out->in[2]));
+  th_k_layer_norm_backward(th_tape_pool(out->tape), x, &out->in[1]->value, &saved->mean, &saved->rstd,
+                           &out->grad, &partial, th_grad(out->in[0]), th_grad(out->in[1]),
+                           th_grad(out->in[2]));
 }
 
 const th_op th_op_layer_norm = {"layer_norm", layer_norm_forward, layer_norm_backward, false};

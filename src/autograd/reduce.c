@@ -7,8 +7,8 @@
 typedef struct {
   unsigned axes;
   bool keep;
-  double factor;   /* 1, or 1 / count for the mean */
-  th_tensor kept;  /* the result with its reduced axes at size 1 */
+  double factor;  /* 1, or 1 / count for the mean */
+  th_tensor kept; /* the result with its reduced axes at size 1 */
 } reduction;
 
 /* Makes out->value without the reduced axes, and `r->kept`, the same memory with them. */
@@ -76,7 +76,8 @@ th_var *th_mean(th_var *x, unsigned axes, bool keep) { return apply_reduction(&t
 
 static bool max_forward(th_var *out) {
   reduction r = *(const reduction *)out->settings;
-  if (th_tensor_count(&out->in[0]->value) == 0) return th_fail(out, TH_ESHAPE, "nothing has no largest element");
+  if (th_tensor_count(&out->in[0]->value) == 0)
+    return th_fail(out, TH_ESHAPE, "nothing has no largest element");
   if (!make_reduced(out, &r)) return false;
   th_k_max(&out->in[0]->value, &r.kept);
   return true;

@@ -9,13 +9,15 @@ typedef struct {
 } sdpa_settings;
 
 /* Scores' shape [B,H,Tq,Tk], or false after th_fail. v may be NULL. */
-static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *k, const th_tensor *v, int64_t scores[4]) {
+static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *k, const th_tensor *v,
+                         int64_t scores[4]) {
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT], c[TH_SHAPE_TEXT];
-  bool fits = q->ndim == 4 && k->ndim == 4 && v->ndim == 4 && q->shape[3] == k->shape[3] && k->shape[2] == v->shape[2];
+  bool fits = q->ndim == 4 && k->ndim == 4 && v->ndim == 4 && q->shape[3] == k->shape[3] &&
+              k->shape[2] == v->shape[2];
   for (int i = 0; fits && i < 2; i++) fits = q->shape[i] == k->shape[i] && k->shape[i] == v->shape[i];
   if (!fits)
-    return th_fail(out, TH_ESHAPE, "q %s, k %s, v %s: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", th_shape_text(a, q),
-                   th_shape_text(b, k), th_shape_text(c, v));
+    return th_fail(out, TH_ESHAPE, "q %s, k %s, v %s: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]",
+                   th_shape_text(a, q), th_shape_text(b, k), th_shape_text(c, v));
   scores[0] = q->shape[0], scores[1] = q->shape[1], scores[2] = q->shape[2], scores[3] = k->shape[2];
   return true;
 }
@@ -24,7 +26,8 @@ static bool fill_job(th_var *out, th_attention_job *job) {
   const sdpa_settings *s = out->settings;
   th_tape *tape = out->tape;
   int64_t shape[4];
-  *job = (th_attention_job){.q = out->in[0]->value, .k = out->in[1]->value, .v = out->in[2]->value, .scale = s->scale};
+  *job = (th_attention_job){
+      .q = out->in[0]->value, .k = out->in[1]->value, .v = out->in[2]->value, .scale = s->scale};
   if (!check_shapes(out, &job->q, &job->k, &job->v, shape)) return false;
   if (!th_keep_tensor(tape, &job->weights, job->q.dtype, 4, shape)) return false;
   job->mask = s->mask;
@@ -34,7 +37,8 @@ static bool fill_job(th_var *out, th_attention_job *job) {
     return th_fail(out, TH_ESHAPE, "bias %s does not broadcast to the scores %s",
                    th_shape_text(a, &out->in[3]->value), th_shape_text(b, &job->weights));
   if (s->dropout == 0 || !th_tape_training(tape)) return true;
-  if (!(s->dropout > 0 && s->dropout < 1)) return th_fail(out, TH_EINVAL, "dropout %g is not in [0, 1)", s->dropout);
+  if (!(s->dropout > 0 && s->dropout < 1))
+    return th_fail(out, TH_EINVAL, "dropout %g is not in [0, 1)", s->dropout);
   job->keep = th_keep_mask(tape, s->dropout, th_tensor_count(&job->weights));
   job->keep_scale = 1 / (1 - s->dropout);
   return job->keep && th_keep_tensor(tape, &job->dropped, job->q.dtype, 4, shape);

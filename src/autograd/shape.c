@@ -63,7 +63,8 @@ static void fill_open_size(int64_t count, int ndim, int64_t *shape) {
   int open = -1;
   for (int i = 0; i < ndim; i++) {
     if (shape[i] == -1 && open < 0) open = i;
-    else if (shape[i] < 0 || __builtin_mul_overflow(known, shape[i], &known)) return; /* no shape: the op says so */
+    else if (shape[i] < 0 || __builtin_mul_overflow(known, shape[i], &known))
+      return; /* no shape: the op says so */
   }
   if (open >= 0 && known > 0) shape[open] = count / known;
 }
@@ -86,7 +87,8 @@ static bool permute_forward(th_var *out) {
   char text[TH_SHAPE_TEXT];
   th_tensor view;
   if (!th_view_permute(&view, &out->in[0]->value, axes))
-    return th_fail(out, TH_EINVAL, "the axes for %s are not each named once", th_shape_text(text, &out->in[0]->value));
+    return th_fail(out, TH_EINVAL, "the axes for %s are not each named once",
+                   th_shape_text(text, &out->in[0]->value));
   return th_make_view(out, out->in[0], &view);
 }
 
@@ -115,8 +117,8 @@ static bool slice_forward(th_var *out) {
   char text[TH_SHAPE_TEXT];
   th_tensor view;
   if (!th_view_slice(&view, &out->in[0]->value, s->axis, s->begin, s->end))
-    return th_fail(out, TH_ESHAPE, "%s has no %lld to %lld on axis %d", th_shape_text(text, &out->in[0]->value),
-                   (long long)s->begin, (long long)s->end, s->axis);
+    return th_fail(out, TH_ESHAPE, "%s has no %lld to %lld on axis %d",
+                   th_shape_text(text, &out->in[0]->value), (long long)s->begin, (long long)s->end, s->axis);
   return th_make_view(out, out->in[0], &view);
 }
 
@@ -134,8 +136,8 @@ static bool broadcast_forward(th_var *out) {
   char from[TH_SHAPE_TEXT], to[TH_SHAPE_TEXT];
   th_tensor asked = asked_shape(s), view;
   if (!th_view_broadcast(&view, &out->in[0]->value, s->ndim, s->shape))
-    return th_fail(out, TH_ESHAPE, "%s to %s: sizes must be equal or 1", th_shape_text(from, &out->in[0]->value),
-                   th_shape_text(to, &asked));
+    return th_fail(out, TH_ESHAPE, "%s to %s: sizes must be equal or 1",
+                   th_shape_text(from, &out->in[0]->value), th_shape_text(to, &asked));
   if (!th_make(out, s->ndim, s->shape)) return false;
   th_k_copy(th_tape_pool(out->tape), &view, &out->value);
   return true;
@@ -143,7 +145,9 @@ static bool broadcast_forward(th_var *out) {
 
 const th_op th_op_broadcast = {"broadcast", broadcast_forward, copy_backward, true};
 
-th_var *th_broadcast(th_var *x, int ndim, const int64_t *shape) { return apply_shape(&th_op_broadcast, x, ndim, shape); }
+th_var *th_broadcast(th_var *x, int ndim, const int64_t *shape) {
+  return apply_shape(&th_op_broadcast, x, ndim, shape);
+}
 
 /* ---- concat ------------------------------------------------------------------------------------------------------- */
 
@@ -151,7 +155,8 @@ static bool concat_forward(th_var *out) {
   int axis = *(const int *)out->settings;
   th_tensor whole = out->in[0]->value;
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
-  if (axis < 0 || axis >= whole.ndim) return th_fail(out, TH_ESHAPE, "%s has no axis %d", th_shape_text(a, &whole), axis);
+  if (axis < 0 || axis >= whole.ndim)
+    return th_fail(out, TH_ESHAPE, "%s has no axis %d", th_shape_text(a, &whole), axis);
   for (int i = 1; i < out->inputs; i++) {
     th_tensor part = out->in[i]->value;
     int64_t size = part.ndim == whole.ndim ? part.shape[axis] : 0;

@@ -10,8 +10,8 @@ bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores) {
   if (mask->allowed->dtype != TH_U8)
     return th_fail(out, TH_EDTYPE, "the mask is %s, not u8", th_dtype_name(mask->allowed->dtype));
   if (!th_view_broadcast(&view, mask->allowed, scores->ndim, scores->shape))
-    return th_fail(out, TH_ESHAPE, "mask %s does not broadcast to the scores %s", th_shape_text(a, mask->allowed),
-                   th_shape_text(b, scores));
+    return th_fail(out, TH_ESHAPE, "mask %s does not broadcast to the scores %s",
+                   th_shape_text(a, mask->allowed), th_shape_text(b, scores));
   return true;
 }
 

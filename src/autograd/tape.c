@@ -11,8 +11,8 @@ struct th_tape {
   th_arena *arena;
   th_pool *pool;
   th_error error;
-  bool located; /* the error's text says where */
-  th_var failed; /* what ops return once there is an error */
+  bool located;          /* the error's text says where */
+  th_var failed;         /* what ops return once there is an error */
   th_var *last, *marked; /* the newest var, and the one at the mark */
   bool recording, training, anomaly;
   uint64_t seed, step, draws;
@@ -92,6 +92,10 @@ bool th_fail(th_var *out, th_status status, const char *format, ...) {
   return false;
 }
 
+void th_tape_fail(th_tape *tape, th_status status, const char *what, const char *why) {
+  keep_error(tape, status, what, why);
+}
+
 th_var *(th_here)(th_var *made, const char *file, int line) {
   th_tape *tape = made->tape;
   if (made == &tape->failed && !tape->located) {
@@ -107,7 +111,8 @@ th_var *(th_here)(th_var *made, const char *file, int line) {
 
 void *th_keep(th_tape *tape, size_t bytes) {
   void *memory = th_arena_alloc(tape->arena, bytes ? bytes : 1);
-  if (!memory) th_error_set(tape->error.status ? NULL : &tape->error, TH_ENOMEM, "tape: no memory for %zu bytes", bytes);
+  if (!memory)
+    th_error_set(tape->error.status ? NULL : &tape->error, TH_ENOMEM, "tape: no memory for %zu bytes", bytes);
   return memory;
 }
 
@@ -181,13 +186,17 @@ th_var *th_leaf(th_tape *tape, const th_tensor *value, const th_tensor *grad) {
   th_var *leaf = th_constant(tape, value);
   if (leaf == &tape->failed) return leaf;
   bool fits = th_tensor_is_contiguous(value);
-  if (grad) fits = fits && grad->dtype == value->dtype && th_tensor_same_shape(grad, value) && th_tensor_is_contiguous(grad);
+  if (grad)
+    fits = fits && grad->dtype == value->dtype && th_tensor_same_shape(grad, value) &&
+           th_tensor_is_contiguous(grad);
   if (!fits) {
     th_fail(leaf, TH_ESHAPE, "value and gradient must be contiguous, of one shape and type");
     return &tape->failed;
   }
   leaf->needs_grad = tape->recording;
   if (grad) leaf->grad = *grad;
+  else if (!th_grad(leaf) && tape->error.status)
+    return &tape->failed; /* now, so that no rewind takes it away */
   link_var(leaf);
   return leaf;
 }
@@ -225,14 +234,15 @@ static bool inputs_fit(th_var *out) {
     const th_var *in = out->in[i];
     if (in->tape != out->tape) return th_fail(out, TH_EINVAL, "input %d is on another tape", i);
     if (in->value.dtype != out->in[0]->value.dtype)
-      return th_fail(out, TH_EDTYPE, "input 0 is %s, input %d is %s", th_dtype_name(out->in[0]->value.dtype), i,
-                     th_dtype_name(in->value.dtype));
+      return th_fail(out, TH_EDTYPE, "input 0 is %s, input %d is %s", th_dtype_name(out->in[0]->value.dtype),
+                     i, th_dtype_name(in->value.dtype));
     if (in->needs_grad && out->tape->recording) out->needs_grad = true;
   }
   return true;
 }
 
-th_var *(th_apply)(const th_op *op, int inputs, th_var *const *in, const void *settings, size_t settings_bytes) {
+th_var *(th_apply)(const th_op *op, int inputs, th_var *const *in, const void *settings,
+                   size_t settings_bytes) {
   th_tape *tape = in[0]->tape;
   for (int i = 1; i < inputs; i++)
     if (in[i]->tape->error.status) tape = in[i]->tape;
@@ -273,13 +283,14 @@ static bool seed_root(th_var *root, const th_tensor *seed) {
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
   if (!root->needs_grad) return th_fail(root, TH_EINVAL, "backward: nothing it depends on needs a gradient");
   if (!seed && th_tensor_count(&root->value) != 1)
-    return th_fail(root, TH_ESHAPE, "backward: %s is not one element; give its gradient", th_shape_text(a, &root->value));
+    return th_fail(root, TH_ESHAPE, "backward: %s is not one element; give its gradient",
+                   th_shape_text(a, &root->value));
   if (seed && seed->dtype != root->value.dtype)
-    return th_fail(root, TH_EDTYPE, "backward: the result is %s, the gradient given %s", th_dtype_name(root->value.dtype),
-                   th_dtype_name(seed->dtype));
+    return th_fail(root, TH_EDTYPE, "backward: the result is %s, the gradient given %s",
+                   th_dtype_name(root->value.dtype), th_dtype_name(seed->dtype));
   if (seed && !th_tensor_same_shape(seed, &root->value))
-    return th_fail(root, TH_ESHAPE, "backward: the result is %s, the gradient given %s", th_shape_text(a, &root->value),
-                   th_shape_text(b, seed));
+    return th_fail(root, TH_ESHAPE, "backward: the result is %s, the gradient given %s",
+                   th_shape_text(a, &root->value), th_shape_text(b, seed));
   const th_tensor *grad = th_grad(root);
   if (!grad) return false;
   if (seed) th_k_axpy(root->tape->pool, 1, seed, grad);

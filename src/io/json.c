@@ -17,8 +17,7 @@ th_status th_json_parse(json_t **value, const char *bytes, size_t size, const ch
     *value = NULL;
     return th_io_no_memory(error, path);
   }
-  if (*value)
-    return TH_OK;
+  if (*value) return TH_OK;
   return th_error_set(error, TH_EFORMAT, "%s: %s: JSON at line %d, column %d: %s", path, what, problem.line,
                       problem.column, th_io_quoted(quoted, problem.text));
 }

@@ -6,8 +6,7 @@
 
 th_status th_io_refused(th_error *error, const char *path, const char *what, int errno_value) {
   char reason[128];
-  if (errno_value == ENOMEM)
-    return th_io_no_memory(error, path);
+  if (errno_value == ENOMEM) return th_io_no_memory(error, path);
   return th_error_set(error, TH_EIO, "%s: cannot %s: %s", path, what,
                       strerror_r(errno_value, reason, sizeof reason));
 }
@@ -29,14 +28,11 @@ const char *th_io_quoted(char out[TH_QUOTED], const char *text) {
   for (size_t i = 0; out[i];) {
     size_t valid = th_utf8_valid(out + i, strlen(out + i));
     for (size_t end = i + valid; i < end; i++)
-      if ((unsigned char)out[i] < 0x20 || out[i] == 0x7F)
-        out[i] = '?';
-    if (out[i])
-      out[i++] = '?';
+      if ((unsigned char)out[i] < 0x20 || out[i] == 0x7F) out[i] = '?';
+    if (out[i]) out[i++] = '?';
   }
   /* C1 controls (U+0080 to U+009F) are two bytes, and some terminals obey them. */
   for (char *c = out; (c = strchr(c, 0xC2)) != NULL; c++)
-    if ((unsigned char)c[1] < 0xA0)
-      c[0] = c[1] = '?';
+    if ((unsigned char)c[1] < 0xA0) c[0] = c[1] = '?';
   return out;
 }

@@ -37,10 +37,8 @@ static th_status rewrite(const char *path, int64_t keep_until_step, th_error *er
     json_decref(object);
   }
   /* A last line that is whole but for its end gets it, in the place of the zero byte after the file. */
-  if (status == TH_OK && kept > 0 && bytes[kept - 1] != '\n')
-    bytes[kept++] = '\n';
-  if (status == TH_OK && (kept != size || !whole))
-    status = th_file_write(path, bytes, kept, error);
+  if (status == TH_OK && kept > 0 && bytes[kept - 1] != '\n') bytes[kept++] = '\n';
+  if (status == TH_OK && (kept != size || !whole)) status = th_file_write(path, bytes, kept, error);
   free(bytes);
   return status;
 }
@@ -48,8 +46,7 @@ static th_status rewrite(const char *path, int64_t keep_until_step, th_error *er
 th_status th_metrics_open(th_metrics **metrics, const char *path, int64_t keep_until_step, th_error *error) {
   *metrics = NULL;
   th_status status = missing(path) ? TH_OK : rewrite(path, keep_until_step, error);
-  if (status != TH_OK)
-    return status;
+  if (status != TH_OK) return status;
   th_metrics *made = calloc(1, sizeof *made);
   char *name = strdup(path);
   if (!made || !name) {
@@ -69,10 +66,8 @@ th_status th_metrics_open(th_metrics **metrics, const char *path, int64_t keep_u
 }
 
 void th_metrics_close(th_metrics *metrics) {
-  if (!metrics)
-    return;
-  if (metrics->fd >= 0)
-    close(metrics->fd);
+  if (!metrics) return;
+  if (metrics->fd >= 0) close(metrics->fd);
   free(metrics->path);
   free(metrics);
 }
@@ -98,16 +93,12 @@ static th_status make_object(json_t **object, const char *path, int64_t step, co
 static th_status write_line(const th_metrics *metrics, const char *line, size_t length, th_error *error) {
   ssize_t wrote;
   off_t end = lseek(metrics->fd, 0, SEEK_END);
-  if (end < 0)
-    return th_io_refused(error, metrics->path, "append", errno);
-  do
-    wrote = write(metrics->fd, line, length);
+  if (end < 0) return th_io_refused(error, metrics->path, "append", errno);
+  do wrote = write(metrics->fd, line, length);
   while (wrote < 0 && errno == EINTR);
-  if (wrote == (ssize_t)length)
-    return TH_OK;
+  if (wrote == (ssize_t)length) return TH_OK;
   int problem = wrote < 0 ? errno : ENOSPC; /* a short write to a file means a full disk or quota */
-  if (wrote > 0 && ftruncate(metrics->fd, end))
-    problem = errno;
+  if (wrote > 0 && ftruncate(metrics->fd, end)) problem = errno;
   return th_io_refused(error, metrics->path, "append", problem);
 }
 
@@ -117,10 +108,8 @@ th_status th_metrics_append(th_metrics *metrics, int64_t step, const th_metric *
   th_status status = make_object(&object, metrics->path, step, values, count, error);
   char *line = status == TH_OK ? json_dumps(object, JSON_COMPACT) : NULL;
   json_decref(object);
-  if (status != TH_OK)
-    return status;
-  if (!line)
-    return th_io_no_memory(error, metrics->path);
+  if (status != TH_OK) return status;
+  if (!line) return th_io_no_memory(error, metrics->path);
   size_t length = strlen(line);
   line[length] = '\n';
   status = write_line(metrics, line, length + 1, error);

@@ -20,8 +20,7 @@ static const struct {
 static size_t make_header(char out[HEADER_ROOM], const th_tensor *tensor) {
   const size_t start = MAGIC_BYTES + 4;
   size_t type = 0, used = start;
-  while (types[type].dtype != tensor->dtype)
-    type++;
+  while (types[type].dtype != tensor->dtype) type++;
   used += (size_t)snprintf(out + used, HEADER_ROOM - used,
                            "{'descr': '%s', 'fortran_order': False, 'shape': (", types[type].name);
   for (int i = 0; i < tensor->ndim; i++) {
@@ -49,12 +48,9 @@ th_status th_npy_save(const char *path, const th_tensor *tensor, th_error *error
   size_t length = make_header(header, tensor);
   th_file_out out;
   th_status status = th_file_out_open(&out, path, error);
-  if (status == TH_OK)
-    status = th_file_out_write(&out, header, length, error);
-  if (status == TH_OK)
-    status = th_elements_write(&out, tensor, error);
-  if (status == TH_OK)
-    status = th_file_out_commit(&out, error);
+  if (status == TH_OK) status = th_file_out_write(&out, header, length, error);
+  if (status == TH_OK) status = th_elements_write(&out, tensor, error);
+  if (status == TH_OK) status = th_file_out_commit(&out, error);
   th_file_out_discard(&out);
   return status;
 }
@@ -73,16 +69,14 @@ static th_status wrong(const scan *s, const char *what) {
 }
 
 static void skip_spaces(scan *s) {
-  while (s->at < s->end && (*s->at == ' ' || *s->at == '\n'))
-    s->at++;
+  while (s->at < s->end && (*s->at == ' ' || *s->at == '\n')) s->at++;
 }
 
 /* Takes `word` and the spaces before it, if it is next. */
 static bool take(scan *s, const char *word) {
   size_t length = strlen(word);
   skip_spaces(s);
-  if ((size_t)(s->end - s->at) < length || memcmp(s->at, word, length))
-    return false;
+  if ((size_t)(s->end - s->at) < length || memcmp(s->at, word, length)) return false;
   s->at += length;
   return true;
 }
@@ -90,11 +84,9 @@ static bool take(scan *s, const char *word) {
 /* Takes 'text' or "text". */
 static bool take_string(scan *s, char text[TH_QUOTED]) {
   skip_spaces(s);
-  if (s->at == s->end || (*s->at != '\'' && *s->at != '"'))
-    return false;
+  if (s->at == s->end || (*s->at != '\'' && *s->at != '"')) return false;
   const char *begin = s->at + 1, *close = memchr(begin, *s->at, (size_t)(s->end - begin));
-  if (!close || close - begin >= TH_QUOTED || memchr(begin, '\0', (size_t)(close - begin)))
-    return false;
+  if (!close || close - begin >= TH_QUOTED || memchr(begin, '\0', (size_t)(close - begin))) return false;
   memcpy(text, begin, (size_t)(close - begin));
   text[close - begin] = '\0';
   s->at = close + 1;
@@ -113,8 +105,7 @@ static bool take_number(scan *s, int64_t *number) {
 
 static th_status scan_type(scan *s) {
   char text[TH_QUOTED], quoted[TH_QUOTED];
-  if (!take_string(s, text))
-    return wrong(s, "'descr' is not a string");
+  if (!take_string(s, text)) return wrong(s, "'descr' is not a string");
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     if (!strcmp(text, types[i].name)) {
       s->dtype = types[i].dtype;
@@ -127,25 +118,21 @@ static th_status scan_type(scan *s) {
 
 static th_status scan_shape(scan *s) {
   bool comma = true;
-  if (!take(s, "("))
-    return wrong(s, "'shape' is not a tuple");
+  if (!take(s, "(")) return wrong(s, "'shape' is not a tuple");
   for (s->ndim = 0; !take(s, ")"); s->ndim++) {
     int64_t size;
-    if (!comma || !take_number(s, &size))
-      return wrong(s, "'shape' is not a tuple of sizes");
+    if (!comma || !take_number(s, &size)) return wrong(s, "'shape' is not a tuple of sizes");
     if (s->ndim == TH_MAX_DIMS)
       return th_error_set(s->error, TH_EFORMAT, "%s: more than %d dimensions", s->path, TH_MAX_DIMS);
     s->shape[s->ndim] = size;
     comma = take(s, ",");
   }
-  if (s->ndim == 1 && !comma)
-    return wrong(s, "'shape' is not a tuple"); /* (3) is a number */
+  if (s->ndim == 1 && !comma) return wrong(s, "'shape' is not a tuple"); /* (3) is a number */
   return TH_OK;
 }
 
 static th_status scan_order(scan *s) {
-  if (take(s, "False"))
-    return TH_OK;
+  if (take(s, "False")) return TH_OK;
   if (take(s, "True"))
     return th_error_set(s->error, TH_EFORMAT, "%s: column-major; save numpy.ascontiguousarray(array)",
                         s->path);
@@ -157,26 +144,20 @@ static th_status scan_dictionary(scan *s) {
   static th_status (*const values[])(scan *) = {scan_type, scan_order, scan_shape};
   unsigned seen = 0;
   bool comma = true;
-  if (!take(s, "{"))
-    return wrong(s, "not a dictionary");
+  if (!take(s, "{")) return wrong(s, "not a dictionary");
   while (!take(s, "}")) {
     char key[TH_QUOTED];
-    if (!comma || !take_string(s, key) || !take(s, ":"))
-      return wrong(s, "not a dictionary");
+    if (!comma || !take_string(s, key) || !take(s, ":")) return wrong(s, "not a dictionary");
     size_t k = 0;
-    while (k < 3 && strcmp(key, keys[k]))
-      k++;
-    if (k == 3 || (seen & 1u << k))
-      return wrong(s, "a key that is unknown or given twice");
+    while (k < 3 && strcmp(key, keys[k])) k++;
+    if (k == 3 || (seen & 1u << k)) return wrong(s, "a key that is unknown or given twice");
     seen |= 1u << k;
     th_status status = values[k](s);
-    if (status != TH_OK)
-      return status;
+    if (status != TH_OK) return status;
     comma = take(s, ",");
   }
   skip_spaces(s);
-  if (s->at < s->end)
-    return wrong(s, "more than a dictionary");
+  if (s->at < s->end) return wrong(s, "more than a dictionary");
   return seen == 7 ? TH_OK : wrong(s, "'descr', 'fortran_order' or 'shape' is missing");
 }
 
@@ -190,8 +171,7 @@ static th_status find_dictionary(scan *s, const char *bytes, size_t size) {
   if (version < 1 || version > 3 || b[MAGIC_BYTES + 1] != 0)
     return th_error_set(s->error, TH_EFORMAT, "%s: npy version %d.%d is unknown", s->path, version,
                         b[MAGIC_BYTES + 1]);
-  if (version > 1 && size >= start)
-    length |= (size_t)b[10] << 16 | (size_t)b[11] << 24;
+  if (version > 1 && size >= start) length |= (size_t)b[10] << 16 | (size_t)b[11] << 24;
   if (size < start || length > size - start)
     return th_error_set(s->error, TH_EFORMAT, "%s: truncated: the header is not whole", s->path);
   s->at = bytes + start;
@@ -203,10 +183,8 @@ static th_status load(th_tensor *tensor, const char *path, const char *bytes, si
   scan s = {.path = path, .error = error};
   int64_t needed = 0;
   th_status status = find_dictionary(&s, bytes, size);
-  if (status == TH_OK)
-    status = scan_dictionary(&s);
-  if (status != TH_OK)
-    return status;
+  if (status == TH_OK) status = scan_dictionary(&s);
+  if (status != TH_OK) return status;
   if (!th_elements_bytes(&needed, s.dtype, s.ndim, s.shape))
     return wrong(&s, "'shape' has more elements than can be counted");
   size_t held = size - (size_t)(s.end - bytes);
@@ -215,8 +193,7 @@ static th_status load(th_tensor *tensor, const char *path, const char *bytes, si
                         "%s: %s: the header announces %lld bytes of elements, the file holds %zu", path,
                         (uint64_t)needed > held ? "truncated" : "too long", (long long)needed, held);
   status = th_tensor_new(tensor, s.dtype, s.ndim, s.shape, error);
-  if (status == TH_OK && needed > 0)
-    memcpy(tensor->data, s.end, (size_t)needed);
+  if (status == TH_OK && needed > 0) memcpy(tensor->data, s.end, (size_t)needed);
   return status;
 }
 
@@ -225,8 +202,7 @@ th_status th_npy_load(th_tensor *tensor, const char *path, th_error *error) {
   size_t size;
   *tensor = (th_tensor){0};
   th_status status = th_file_read(path, &bytes, &size, error);
-  if (status == TH_OK)
-    status = load(tensor, path, bytes, size, error);
+  if (status == TH_OK) status = load(tensor, path, bytes, size, error);
   free(bytes);
   return status;
 }

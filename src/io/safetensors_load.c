@@ -43,8 +43,7 @@ static th_status read_dtype(const reading *r, entry *e, const json_t *value) {
   } known[] = {{"F32", TH_F32}, {"F64", TH_F64}, {"I32", TH_I32}, {"U8", TH_U8}, {"BOOL", TH_U8}};
   const char *name = json_string_value(value);
   char quoted[TH_QUOTED], what[2 * TH_QUOTED];
-  if (!name)
-    return wrong(r, e->name, "\"dtype\" is missing or not a string");
+  if (!name) return wrong(r, e->name, "\"dtype\" is missing or not a string");
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     if (!strcmp(name, known[i].name)) {
       e->tensor.dtype = known[i].dtype;
@@ -60,8 +59,7 @@ static th_status read_dtype(const reading *r, entry *e, const json_t *value) {
 static th_status read_shape(const reading *r, entry *e, const json_t *value, int64_t *bytes) {
   char what[TH_QUOTED];
   int64_t shape[TH_MAX_DIMS];
-  if (!json_is_array(value))
-    return wrong(r, e->name, "\"shape\" is missing or not an array");
+  if (!json_is_array(value)) return wrong(r, e->name, "\"shape\" is missing or not an array");
   if (json_array_size(value) > TH_MAX_DIMS) {
     snprintf(what, sizeof what, "%zu dimensions, more than %d", json_array_size(value), TH_MAX_DIMS);
     return wrong(r, e->name, what);
@@ -69,8 +67,7 @@ static th_status read_shape(const reading *r, entry *e, const json_t *value, int
   int ndim = (int)json_array_size(value);
   for (int i = 0; i < ndim; i++) {
     const json_t *size = json_array_get(value, (size_t)i);
-    if (!json_is_integer(size))
-      return wrong(r, e->name, "\"shape\" holds something that is not an integer");
+    if (!json_is_integer(size)) return wrong(r, e->name, "\"shape\" holds something that is not an integer");
     shape[i] = json_integer_value(size);
     if (shape[i] < 0) {
       snprintf(what, sizeof what, "\"shape\" holds the negative size %lld", (long long)shape[i]);
@@ -107,13 +104,10 @@ static th_status read_offsets(const reading *r, entry *e, const json_t *value, i
 static th_status read_entry(const reading *r, entry *e, const char *name, const json_t *info) {
   int64_t bytes = 0;
   e->name = name;
-  if (!json_is_object(info))
-    return wrong(r, name, "not described by an object");
+  if (!json_is_object(info)) return wrong(r, name, "not described by an object");
   th_status status = read_dtype(r, e, json_object_get(info, "dtype"));
-  if (status == TH_OK)
-    status = read_shape(r, e, json_object_get(info, "shape"), &bytes);
-  if (status == TH_OK)
-    status = read_offsets(r, e, json_object_get(info, "data_offsets"), bytes);
+  if (status == TH_OK) status = read_shape(r, e, json_object_get(info, "shape"), &bytes);
+  if (status == TH_OK) status = read_offsets(r, e, json_object_get(info, "data_offsets"), bytes);
   return status;
 }
 
@@ -134,22 +128,19 @@ static th_status read_entries(const reading *r, th_safetensors *archive) {
   const char *name;
   json_t *value;
   archive->entries = calloc(json_object_size(archive->header) + 1, sizeof *archive->entries);
-  if (!archive->entries)
-    return th_io_no_memory(r->error, r->path);
+  if (!archive->entries) return th_io_no_memory(r->error, r->path);
   json_object_foreach (archive->header, name, value) {
     th_status status = strcmp(name, METADATA)
                            ? read_entry(r, &archive->entries[archive->count++], name, value)
                            : check_metadata(r, value);
-    if (status != TH_OK)
-      return status;
+    if (status != TH_OK) return status;
   }
   return TH_OK;
 }
 
 static int by_range(const void *a, const void *b) {
   const entry *x = *(entry *const *)a, *y = *(entry *const *)b;
-  if (x->begin != y->begin)
-    return x->begin < y->begin ? -1 : 1;
+  if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
   return (x->end > y->end) - (x->end < y->end);
 }
 
@@ -183,10 +174,8 @@ static th_status check_cover(const reading *r, entry *const *sorted, size_t coun
 
 static th_status check_ranges(const reading *r, th_safetensors *archive) {
   entry **sorted = calloc(archive->count + 1, sizeof *sorted);
-  if (!sorted)
-    return th_io_no_memory(r->error, r->path);
-  for (size_t i = 0; i < archive->count; i++)
-    sorted[i] = &archive->entries[i];
+  if (!sorted) return th_io_no_memory(r->error, r->path);
+  for (size_t i = 0; i < archive->count; i++) sorted[i] = &archive->entries[i];
   qsort(sorted, archive->count, sizeof *sorted, by_range);
   th_status status = check_cover(r, sorted, archive->count);
   free(sorted);
@@ -203,10 +192,8 @@ static th_status place_elements(const reading *r, th_safetensors *archive) {
       entry *e = &archive->entries[i];
       size_t size = th_dtype_size(e->tensor.dtype), bytes = (size_t)(e->end - e->begin);
       const char *data = r->data + e->begin;
-      if (pass == 1)
-        e->tensor.data = (void *)(uintptr_t)data; /* handed out as const th_tensor */
-      if ((uintptr_t)data % size == 0)
-        continue;
+      if (pass == 1) e->tensor.data = (void *)(uintptr_t)data; /* handed out as const th_tensor */
+      if ((uintptr_t)data % size == 0) continue;
       if (pass == 1) {
         e->tensor.data = archive->aligned + used;
         memcpy(e->tensor.data, data, bytes);
@@ -214,8 +201,7 @@ static th_status place_elements(const reading *r, th_safetensors *archive) {
       used += (bytes + 7) / 8 * 8;
     }
     room = used;
-    if (pass == 0 && !(archive->aligned = malloc(room + 1)))
-      return th_io_no_memory(r->error, r->path);
+    if (pass == 0 && !(archive->aligned = malloc(room + 1))) return th_io_no_memory(r->error, r->path);
   }
   return TH_OK;
 }
@@ -250,19 +236,13 @@ th_status th_safetensors_parse(th_safetensors **archive, const char *path, const
   reading r = {.path = path, .error = error};
   *archive = NULL;
   th_safetensors *made = calloc(1, sizeof *made);
-  if (!made)
-    return th_io_no_memory(error, path);
+  if (!made) return th_io_no_memory(error, path);
   th_status status = read_header(&r, &made->header, bytes, size);
-  if (status == TH_OK)
-    status = read_entries(&r, made);
-  if (status == TH_OK)
-    status = check_ranges(&r, made);
-  if (status == TH_OK)
-    status = place_elements(&r, made);
-  if (status == TH_OK)
-    *archive = made;
-  else
-    th_safetensors_free(made);
+  if (status == TH_OK) status = read_entries(&r, made);
+  if (status == TH_OK) status = check_ranges(&r, made);
+  if (status == TH_OK) status = place_elements(&r, made);
+  if (status == TH_OK) *archive = made;
+  else th_safetensors_free(made);
   return status;
 }
 
@@ -271,18 +251,14 @@ th_status th_safetensors_load(th_safetensors **archive, const char *path, th_err
   size_t size;
   *archive = NULL;
   th_status status = th_file_read(path, &bytes, &size, error);
-  if (status == TH_OK)
-    status = th_safetensors_parse(archive, path, bytes, size, error);
-  if (status == TH_OK)
-    (*archive)->file = bytes; // NOLINT(clang-analyzer-core.NullDereference): parse made it
-  else
-    free(bytes);
+  if (status == TH_OK) status = th_safetensors_parse(archive, path, bytes, size, error);
+  if (status == TH_OK) (*archive)->file = bytes; // NOLINT(clang-analyzer-core.NullDereference): parse made it
+  else free(bytes);
   return status;
 }
 
 void th_safetensors_free(th_safetensors *archive) {
-  if (!archive)
-    return;
+  if (!archive) return;
   json_decref(archive->header);
   free(archive->entries);
   free(archive->aligned);
@@ -302,8 +278,7 @@ const th_tensor *th_safetensors_tensor(const th_safetensors *archive, size_t ind
 
 const th_tensor *th_safetensors_find(const th_safetensors *archive, const char *name) {
   for (size_t i = 0; i < archive->count; i++)
-    if (!strcmp(archive->entries[i].name, name))
-      return &archive->entries[i].tensor;
+    if (!strcmp(archive->entries[i].name, name)) return &archive->entries[i].tensor;
   return NULL;
 }
 

@@ -20,8 +20,7 @@ static const char *format_name(th_dtype dtype) {
 
 /* Says what is wrong with a key, or NULL. */
 static const char *key_fault(const json_t *object, const char *key) {
-  if (th_utf8_valid(key, strlen(key)) < strlen(key))
-    return "is not valid UTF-8";
+  if (th_utf8_valid(key, strlen(key)) < strlen(key)) return "is not valid UTF-8";
   return json_object_get(object, key) ? "is given twice" : NULL;
 }
 
@@ -29,8 +28,7 @@ static th_status add_metadata(json_t *header, const th_text_pair *metadata, size
                               th_error *error) {
   char quoted[TH_QUOTED];
   json_t *object = json_object();
-  if (json_object_set_new(header, METADATA, object))
-    return th_io_no_memory(error, path);
+  if (json_object_set_new(header, METADATA, object)) return th_io_no_memory(error, path);
   for (size_t i = 0; i < count; i++) {
     const char *fault = key_fault(object, metadata[i].key), *value = metadata[i].value;
     if (!fault && th_utf8_valid(value, strlen(value)) < strlen(value))
@@ -38,8 +36,7 @@ static th_status add_metadata(json_t *header, const th_text_pair *metadata, size
     if (fault)
       return th_error_set(error, TH_EINVAL, "%s: metadata key \"%s\" %s", path,
                           th_io_quoted(quoted, metadata[i].key), fault);
-    if (json_object_set_new(object, metadata[i].key, json_string(value)))
-      return th_io_no_memory(error, path);
+    if (json_object_set_new(object, metadata[i].key, json_string(value))) return th_io_no_memory(error, path);
   }
   return TH_OK;
 }
@@ -65,8 +62,7 @@ static th_status add_tensor(json_t *header, const th_named_tensor *named, int64_
   const char *dtype = format_name(tensor->dtype);
   const char *fault =
       strcmp(named->name, METADATA) ? key_fault(header, named->name) : "has the metadata's name";
-  if (!fault && !dtype)
-    fault = "has an unknown element type";
+  if (!fault && !dtype) fault = "has an unknown element type";
   if (!fault && (!th_elements_bytes(&bytes, tensor->dtype, tensor->ndim, tensor->shape) ||
                  __builtin_add_overflow(*end, bytes, &offsets[1])))
     fault = "is too large";
@@ -87,8 +83,7 @@ static th_status add_tensor(json_t *header, const th_named_tensor *named, int64_
 static th_status header_text(char **text, size_t *length, const json_t *header, const char *path,
                              th_error *error) {
   char *dumped = json_dumps(header, JSON_COMPACT);
-  if (!dumped)
-    return th_io_no_memory(error, path);
+  if (!dumped) return th_io_no_memory(error, path);
   size_t used = strlen(dumped), padded = (used + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   if (padded > HEADER_LIMIT) {
     free(dumped);
@@ -111,14 +106,11 @@ static th_status write_file(const char *path, const char *header, size_t header_
   th_file_out out;
   uint64_t length = header_length; /* little-endian: see elements.c */
   th_status status = th_file_out_open(&out, path, error);
-  if (status == TH_OK)
-    status = th_file_out_write(&out, &length, sizeof length, error);
-  if (status == TH_OK)
-    status = th_file_out_write(&out, header, header_length, error);
+  if (status == TH_OK) status = th_file_out_write(&out, &length, sizeof length, error);
+  if (status == TH_OK) status = th_file_out_write(&out, header, header_length, error);
   for (size_t i = 0; status == TH_OK && i < count; i++)
     status = th_elements_write(&out, tensors[i].tensor, error);
-  if (status == TH_OK)
-    status = th_file_out_commit(&out, error);
+  if (status == TH_OK) status = th_file_out_commit(&out, error);
   th_file_out_discard(&out);
   return status;
 }
@@ -134,11 +126,9 @@ th_status th_safetensors_save(const char *path, const th_named_tensor *tensors, 
     status = add_metadata(header, metadata, metadata_count, path, error);
   for (size_t i = 0; status == TH_OK && i < count; i++)
     status = add_tensor(header, &tensors[i], &end, path, error);
-  if (status == TH_OK)
-    status = header_text(&text, &length, header, path, error);
+  if (status == TH_OK) status = header_text(&text, &length, header, path, error);
   json_decref(header);
-  if (status == TH_OK)
-    status = write_file(path, text, length, tensors, count, error);
+  if (status == TH_OK) status = write_file(path, text, length, tensors, count, error);
   free(text);
   return status;
 }

@@ -11,8 +11,7 @@ size_t th_utf8_valid(const char *text, size_t length) {
     utf8proc_int32_t point;
     utf8proc_ssize_t left = length - at > 4 ? 4 : (utf8proc_ssize_t)(length - at);
     utf8proc_ssize_t took = utf8proc_iterate((const utf8proc_uint8_t *)text + at, left, &point);
-    if (took < 1)
-      break;
+    if (took < 1) break;
     at += (size_t)took;
   }
   return at;
@@ -24,10 +23,8 @@ th_status th_text_normalise(const char *text, size_t length, char **normal, size
   const char *zero = valid > 0 ? memchr(text, '\0', valid) : NULL; /* an empty text may be NULL */
   *normal = NULL;
   *normal_length = 0;
-  if (zero)
-    return th_error_set(error, TH_EFORMAT, "a zero byte at byte %zu", (size_t)(zero - text) + 1);
-  if (valid < length)
-    return th_error_set(error, TH_EFORMAT, "not valid UTF-8 at byte %zu", valid + 1);
+  if (zero) return th_error_set(error, TH_EFORMAT, "a zero byte at byte %zu", (size_t)(zero - text) + 1);
+  if (valid < length) return th_error_set(error, TH_EFORMAT, "not valid UTF-8 at byte %zu", valid + 1);
   utf8proc_uint8_t *made;
   utf8proc_ssize_t size = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, &made,
                                        UTF8PROC_STABLE | UTF8PROC_COMPOSE);
@@ -50,16 +47,12 @@ bool th_text_next(th_unit unit, const char **at, const char *end, const char **t
   while (c < end) {
     utf8proc_int32_t point;
     utf8proc_ssize_t took = utf8proc_iterate((const utf8proc_uint8_t *)c, end - c, &point);
-    if (took < 1)
-      break;
+    if (took < 1) break;
     bool space = unit == TH_UNIT_WORD && is_space(point);
-    if (space && begin)
-      break;
-    if (!space && !begin)
-      begin = c;
+    if (space && begin) break;
+    if (!space && !begin) begin = c;
     c += took;
-    if (unit == TH_UNIT_CHARACTER)
-      break;
+    if (unit == TH_UNIT_CHARACTER) break;
   }
   *at = c;
   *token = begin;

@@ -28,8 +28,7 @@ const char *th_special_text(int32_t id) {
 
 static bool is_special(const char *token, size_t length) {
   for (int32_t id = 0; id < TH_SPECIALS; id++)
-    if (strlen(th_special_text(id)) == length && !memcmp(th_special_text(id), token, length))
-      return true;
+    if (strlen(th_special_text(id)) == length && !memcmp(th_special_text(id), token, length)) return true;
   return false;
 }
 
@@ -42,15 +41,13 @@ th_status th_vocabulary_new(th_vocabulary **vocabulary, th_unit unit, th_error *
   if (unit != TH_UNIT_CHARACTER && unit != TH_UNIT_WORD)
     return th_error_set(error, TH_EINVAL, "vocabulary: unit %d is neither character nor word", (int)unit);
   *vocabulary = calloc(1, sizeof **vocabulary);
-  if (!*vocabulary)
-    return no_memory(error);
+  if (!*vocabulary) return no_memory(error);
   (*vocabulary)->unit = unit;
   return TH_OK;
 }
 
 void th_vocabulary_free(th_vocabulary *vocabulary) {
-  if (!vocabulary)
-    return;
+  if (!vocabulary) return;
   tdestroy(vocabulary->tree, free);
   free(vocabulary->texts);
   free(vocabulary);
@@ -74,8 +71,7 @@ static known *find(const th_vocabulary *vocabulary, const char *token, size_t le
 /* NULL: no memory, or no ids left. */
 static known *insert(th_vocabulary *vocabulary, const char *token, size_t length) {
   known *k = vocabulary->count < INT32_MAX - TH_SPECIALS ? malloc(sizeof *k + length + 1) : NULL;
-  if (!k)
-    return NULL;
+  if (!k) return NULL;
   char *text = (char *)(k + 1);
   memcpy(text, token, length);
   text[length] = '\0';
@@ -108,30 +104,23 @@ th_status th_vocabulary_add(th_vocabulary *vocabulary, const char *text, size_t 
   if (vocabulary->finished)
     return th_error_set(error, TH_EINVAL, "vocabulary: text added after it was finished");
   th_status status = th_text_normalise(text, length, &normal, &normal_length, error);
-  if (status != TH_OK)
-    return status;
+  if (status != TH_OK) return status;
   const char *at = normal, *end = normal + normal_length;
   while (status == TH_OK && th_text_next(vocabulary->unit, &at, end, &token, &token_length)) {
-    if (is_special(token, token_length))
-      continue;
+    if (is_special(token, token_length)) continue;
     known *k = find(vocabulary, token, token_length);
-    if (!k)
-      k = insert(vocabulary, token, token_length);
-    if (k)
-      k->seen++;
-    else
-      status = no_memory(error);
+    if (!k) k = insert(vocabulary, token, token_length);
+    if (k) k->seen++;
+    else status = no_memory(error);
   }
   free(normal);
   return status;
 }
 
 th_status th_vocabulary_finish(th_vocabulary *vocabulary, int64_t min_count, th_error *error) {
-  if (vocabulary->finished)
-    return th_error_set(error, TH_EINVAL, "vocabulary: finished twice");
+  if (vocabulary->finished) return th_error_set(error, TH_EINVAL, "vocabulary: finished twice");
   list found = {.all = reallocarray(NULL, vocabulary->count + 1, sizeof *found.all)};
-  if (!found.all)
-    return no_memory(error);
+  if (!found.all) return no_memory(error);
   twalk_r(vocabulary->tree, list_node, &found);
   int32_t next = TH_SPECIALS;
   for (size_t i = 0; i < found.count; i++) {
@@ -152,8 +141,7 @@ th_status th_vocabulary_append(th_vocabulary *vocabulary, const char *token, siz
   if (is_special(token, length) || find(vocabulary, token, length))
     return th_error_set(error, TH_EFORMAT, "given twice");
   known *k = insert(vocabulary, token, length);
-  if (!k)
-    return no_memory(error);
+  if (!k) return no_memory(error);
   k->id = TH_SPECIALS + (int32_t)vocabulary->count - 1;
   return TH_OK;
 }
@@ -161,14 +149,12 @@ th_status th_vocabulary_append(th_vocabulary *vocabulary, const char *token, siz
 static void note_text(const void *node, VISIT visit, void *closure) {
   const known *k = *(known *const *)node;
   const char **texts = closure;
-  if (visit == postorder || visit == leaf)
-    texts[k->id - TH_SPECIALS] = k->text;
+  if (visit == postorder || visit == leaf) texts[k->id - TH_SPECIALS] = k->text;
 }
 
 th_status th_vocabulary_seal(th_vocabulary *vocabulary, th_error *error) {
   vocabulary->texts = reallocarray(NULL, vocabulary->count + 1, sizeof *vocabulary->texts);
-  if (!vocabulary->texts)
-    return no_memory(error);
+  if (!vocabulary->texts) return no_memory(error);
   twalk_r(vocabulary->tree, note_text, vocabulary->texts);
   vocabulary->finished = true;
   return TH_OK;
@@ -185,8 +171,7 @@ int32_t th_vocabulary_count(const th_vocabulary *vocabulary) {
 }
 
 const char *th_vocabulary_token(const th_vocabulary *vocabulary, int32_t id) {
-  if (id < 0 || id >= th_vocabulary_count(vocabulary))
-    return NULL;
+  if (id < 0 || id >= th_vocabulary_count(vocabulary)) return NULL;
   return id < TH_SPECIALS ? th_special_text(id) : vocabulary->texts[id - TH_SPECIALS];
 }
 
@@ -206,11 +191,9 @@ th_status th_vocabulary_encode(const th_vocabulary *vocabulary, const char *text
   size_t normal_length, token_length;
   *ids = NULL;
   *count = 0;
-  if (!vocabulary->finished)
-    return th_error_set(error, TH_EINVAL, "vocabulary: used before it was finished");
+  if (!vocabulary->finished) return th_error_set(error, TH_EINVAL, "vocabulary: used before it was finished");
   th_status status = th_text_normalise(text, length, &normal, &normal_length, error);
-  if (status != TH_OK)
-    return status;
+  if (status != TH_OK) return status;
   *ids = reallocarray(NULL, normal_length + 1, sizeof **ids); /* a token has a byte at least */
   if (!*ids) {
     free(normal);
@@ -227,14 +210,11 @@ th_status th_vocabulary_encode(const th_vocabulary *vocabulary, const char *text
 static size_t join(const th_vocabulary *vocabulary, const int32_t *ids, size_t count, char *out) {
   size_t used = 0;
   for (size_t i = 0; i < count; i++) {
-    if (ids[i] < TH_SPECIALS)
-      continue;
+    if (ids[i] < TH_SPECIALS) continue;
     const char *token = th_vocabulary_token(vocabulary, ids[i]);
     size_t length = strlen(token), space = used > 0 && vocabulary->unit == TH_UNIT_WORD;
-    if (out && space)
-      out[used] = ' ';
-    if (out)
-      memcpy(out + used + space, token, length);
+    if (out && space) out[used] = ' ';
+    if (out) memcpy(out + used + space, token, length);
     used += space + length;
   }
   return used;
@@ -250,8 +230,7 @@ th_status th_vocabulary_decode(const th_vocabulary *vocabulary, const int32_t *i
                           (int)th_vocabulary_count(vocabulary));
   size_t length = join(vocabulary, ids, end, NULL);
   *text = malloc(length + 1);
-  if (!*text)
-    return no_memory(error);
+  if (!*text) return no_memory(error);
   join(vocabulary, ids, end, *text);
   (*text)[length] = '\0';
   return TH_OK;

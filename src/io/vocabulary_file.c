@@ -32,8 +32,7 @@ th_status th_vocabulary_save(const th_vocabulary *vocabulary, const char *path, 
       !json_object_set_new(root, "tokens", tokens_json(vocabulary)))
     text = json_dumps(root, JSON_INDENT(1));
   json_decref(root);
-  if (!text)
-    return th_io_no_memory(error, path);
+  if (!text) return th_io_no_memory(error, path);
   size_t length = strlen(text);
   text[length] = '\n'; /* in the place of the zero byte, which the file does not need */
   th_status status = th_file_write(path, text, length + 1, error);
@@ -47,8 +46,7 @@ static th_status check_token(th_unit unit, const char *token, size_t length, th_
   const char *at, *first;
   size_t normal_length, first_length;
   th_status status = th_text_normalise(token, length, &normal, &normal_length, error);
-  if (status != TH_OK)
-    return status;
+  if (status != TH_OK) return status;
   at = normal;
   if (normal_length != length || memcmp(normal, token, length))
     status = th_error_set(error, TH_EFORMAT, "not in normal form C");
@@ -63,20 +61,16 @@ static th_status read_token(th_vocabulary *vocabulary, size_t id, const json_t *
   char quoted[TH_QUOTED];
   th_error fault;
   const char *token = json_string_value(value);
-  if (!token)
-    return th_error_set(error, TH_EFORMAT, "%s: token %zu is not a string", path, id);
+  if (!token) return th_error_set(error, TH_EFORMAT, "%s: token %zu is not a string", path, id);
   size_t length = json_string_length(value);
   if (id < TH_SPECIALS) {
-    if (!strcmp(token, th_special_text((int32_t)id)))
-      return TH_OK;
+    if (!strcmp(token, th_special_text((int32_t)id))) return TH_OK;
     return th_error_set(error, TH_EFORMAT, "%s: token %zu is \"%s\" and should be \"%s\"", path, id,
                         th_io_quoted(quoted, token), th_special_text((int32_t)id));
   }
   th_status status = check_token(th_vocabulary_unit(vocabulary), token, length, &fault);
-  if (status == TH_OK)
-    status = th_vocabulary_append(vocabulary, token, length, &fault);
-  if (status == TH_ENOMEM)
-    return th_io_no_memory(error, path);
+  if (status == TH_OK) status = th_vocabulary_append(vocabulary, token, length, &fault);
+  if (status == TH_ENOMEM) return th_io_no_memory(error, path);
   if (status != TH_OK)
     th_error_set(error, status, "%s: token %zu \"%s\": %s", path, id, th_io_quoted(quoted, token),
                  fault.text);
@@ -92,11 +86,9 @@ static th_status read_unit(th_unit *unit, const json_t *root, const char *path, 
   const json_t *version = json_object_get(root, "version");
   if (!json_is_integer(version) || json_integer_value(version) != VERSION)
     return th_error_set(error, TH_EFORMAT, "%s: \"version\" is not %d, the one that is known", path, VERSION);
-  if (!name)
-    return th_error_set(error, TH_EFORMAT, "%s: \"unit\" is missing or not a string", path);
+  if (!name) return th_error_set(error, TH_EFORMAT, "%s: \"unit\" is missing or not a string", path);
   for (*unit = TH_UNIT_CHARACTER; *unit <= TH_UNIT_WORD; (*unit)++)
-    if (!strcmp(name, unit_name(*unit)))
-      return TH_OK;
+    if (!strcmp(name, unit_name(*unit))) return TH_OK;
   return th_error_set(error, TH_EFORMAT, "%s: unit \"%s\" is neither \"character\" nor \"word\"", path,
                       th_io_quoted(quoted, name));
 }
@@ -107,18 +99,15 @@ static th_status read_vocabulary(th_vocabulary **vocabulary, const json_t *root,
   size_t id;
   json_t *value;
   th_status status = read_unit(&unit, root, path, error);
-  if (status != TH_OK)
-    return status;
+  if (status != TH_OK) return status;
   json_t *tokens = json_object_get(root, "tokens");
   if (json_array_size(tokens) < TH_SPECIALS) /* 0 for what is not an array */
     return th_error_set(error, TH_EFORMAT,
                         "%s: \"tokens\" is not an array that begins with the special tokens", path);
-  if (th_vocabulary_new(vocabulary, unit, NULL) != TH_OK)
-    return th_io_no_memory(error, path);
+  if (th_vocabulary_new(vocabulary, unit, NULL) != TH_OK) return th_io_no_memory(error, path);
   json_array_foreach (tokens, id, value) {
     status = read_token(*vocabulary, id, value, path, error);
-    if (status != TH_OK)
-      break;
+    if (status != TH_OK) break;
   }
   if (status == TH_OK && th_vocabulary_seal(*vocabulary, NULL) != TH_OK)
     status = th_io_no_memory(error, path);
@@ -135,10 +124,8 @@ th_status th_vocabulary_load(th_vocabulary **vocabulary, const char *path, th_er
   json_t *root = NULL;
   *vocabulary = NULL;
   th_status status = th_file_read(path, &bytes, &size, error);
-  if (status == TH_OK)
-    status = th_json_parse(&root, bytes, size, path, "not a vocabulary", error);
-  if (status == TH_OK)
-    status = read_vocabulary(vocabulary, root, path, error);
+  if (status == TH_OK) status = th_json_parse(&root, bytes, size, path, "not a vocabulary", error);
+  if (status == TH_OK) status = read_vocabulary(vocabulary, root, path, error);
   json_decref(root);
   free(bytes);
   return status;

@@ -18,6 +18,8 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
                            .dropout = c->dropout,
                            .kind = c->kind,
                            .layer = c->layer};
+  if (c->heads < 1 || ((!c->key_width || !c->value_width) && c->width % heads))
+    th_params_refuse(set, TH_EINVAL, name, "the heads do not divide the width");
   int64_t rows = heads * (2 * layer.key_width + layer.value_width);
   char out[TH_NAME_MAX];
   bool joined = name && *name;
@@ -79,8 +81,7 @@ static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask
   if (tap) {
     seen->weights = th_attention_weights(seen->query, seen->key, &options);
     seen->heads = th_matmul(th_dropout(seen->weights, layer->dropout), seen->value);
-  } else
-    seen->heads = th_attention(seen->query, seen->key, seen->value, &options);
+  } else seen->heads = th_attention(seen->query, seen->key, seen->value, &options);
   seen->heads = gated(layer, seen->heads);
   if (th_tape_error(tape)) return seen->heads;
   if (tap) tap->see(tap->context, layer, seen);
@@ -100,7 +101,8 @@ th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var 
 
 /* ---- with remembered keys and values ------------------------------------------------------------------- */
 
-static th_tensor keep_room(th_tape *tape, th_dtype dtype, int64_t batch, int64_t heads, int64_t room, int64_t width) {
+static th_tensor keep_room(th_tape *tape, th_dtype dtype, int64_t batch, int64_t heads, int64_t room,
+                           int64_t width) {
   th_tensor made = th_tensor_of(NULL, dtype, 4, (int64_t[]){batch, heads, room, width});
   made.data = th_keep(tape, (size_t)th_tensor_count(&made) * th_dtype_size(dtype));
   return made;
@@ -119,18 +121,23 @@ void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, 
   th_var *key = split_heads(both, 0, h, d), *value = split_heads(both, h * d, h, v);
   if (th_tape_error(tape)) return;
   int64_t next = cache->length + memory->value.shape[1];
-  th_var *keys = th_slice(th_constant(tape, &cache->key), 2, cache->length, next); /* fails where there is no room */
+  th_var *keys =
+      th_slice(th_constant(tape, &cache->key), 2, cache->length, next); /* fails where there is no room */
   th_var *values = th_slice(th_constant(tape, &cache->value), 2, cache->length, next);
+  if (!th_tape_error(tape) && !th_tensor_same_shape(&key->value, &keys->value))
+    th_tape_fail(tape, TH_ESHAPE, "attention",
+                 "what is to be remembered is of another batch size than the cache");
   if (th_tape_error(tape)) return;
   th_k_copy(NULL, &key->value, &keys->value);
   th_k_copy(NULL, &value->value, &values->value);
   cache->length = next;
 }
 
-th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x, const th_mask *mask,
-                               const th_tap *tap) {
+th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x,
+                               const th_mask *mask, const th_tap *tap) {
   th_tensor keys, values;
-  th_seen seen = {.query = split_heads(project(layer, x, 0, layer->heads * layer->key_width), 0, layer->heads, layer->key_width)};
+  th_seen seen = {.query = split_heads(project(layer, x, 0, layer->heads * layer->key_width), 0, layer->heads,
+                                       layer->key_width)};
   if (th_tape_error(x->tape)) return x;
   th_view_slice(&keys, &cache->key, 2, 0, cache->length);
   th_view_slice(&values, &cache->value, 2, 0, cache->length);

@@ -8,8 +8,8 @@ static const char *under(char text[TH_NAME_MAX], const char *name, const char *p
   return text;
 }
 
-static th_nn_attention attention_of(th_params *set, const char *name, const char *part, const th_nn_layer_config *c,
-                                    th_attention_kind kind, int layer) {
+static th_nn_attention attention_of(th_params *set, const char *name, const char *part,
+                                    const th_nn_layer_config *c, th_attention_kind kind, int layer) {
   char text[TH_NAME_MAX];
   th_nn_attention_config config = {c->width, c->heads, c->key_width, c->value_width, c->dropout, kind, layer};
   return th_nn_attention_make(set, under(text, name, part), &config);
@@ -28,18 +28,20 @@ static th_var *after(bool norm_first, const th_nn_norm *norm, th_var *x, th_var 
 
 /* ---- encoder layer --------------------------------------------------------------------------------- */
 
-th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *c, int layer) {
+th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *c,
+                                             int layer) {
   char text[TH_NAME_MAX];
-  return (th_nn_encoder_layer){
-      .self = attention_of(set, name, "self_attn", c, TH_ENCODER_SELF, layer),
-      .feed_forward = th_nn_feed_forward_make(set, name, c->width, c->feed_forward, c->activation, c->dropout),
-      .norm1 = th_nn_norm_make(set, under(text, name, "norm1"), c->width),
-      .norm2 = th_nn_norm_make(set, under(text, name, "norm2"), c->width),
-      .dropout = c->dropout,
-      .norm_first = c->norm_first};
+  return (th_nn_encoder_layer){.self = attention_of(set, name, "self_attn", c, TH_ENCODER_SELF, layer),
+                               .feed_forward = th_nn_feed_forward_make(set, name, c->width, c->feed_forward,
+                                                                       c->activation, c->dropout),
+                               .norm1 = th_nn_norm_make(set, under(text, name, "norm1"), c->width),
+                               .norm2 = th_nn_norm_make(set, under(text, name, "norm2"), c->width),
+                               .dropout = c->dropout,
+                               .norm_first = c->norm_first};
 }
 
-th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *l, th_var *x, const th_mask *mask, const th_tap *tap) {
+th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *l, th_var *x, const th_mask *mask,
+                                    const th_tap *tap) {
   bool pre = l->norm_first;
   th_var *f = th_nn_attention_forward(&l->self, before(pre, &l->norm1, x), NULL, mask, tap);
   x = after(pre, &l->norm1, x, f, l->dropout);
@@ -49,21 +51,22 @@ th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *l, th_var *x, con
 
 /* ---- decoder layer --------------------------------------------------------------------------------- */
 
-th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *c, int layer) {
+th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *c,
+                                             int layer) {
   char text[TH_NAME_MAX];
-  return (th_nn_decoder_layer){
-      .self = attention_of(set, name, "self_attn", c, TH_DECODER_SELF, layer),
-      .cross = attention_of(set, name, "multihead_attn", c, TH_CROSS, layer),
-      .feed_forward = th_nn_feed_forward_make(set, name, c->width, c->feed_forward, c->activation, c->dropout),
-      .norm1 = th_nn_norm_make(set, under(text, name, "norm1"), c->width),
-      .norm2 = th_nn_norm_make(set, under(text, name, "norm2"), c->width),
-      .norm3 = th_nn_norm_make(set, under(text, name, "norm3"), c->width),
-      .dropout = c->dropout,
-      .norm_first = c->norm_first};
+  return (th_nn_decoder_layer){.self = attention_of(set, name, "self_attn", c, TH_DECODER_SELF, layer),
+                               .cross = attention_of(set, name, "multihead_attn", c, TH_CROSS, layer),
+                               .feed_forward = th_nn_feed_forward_make(set, name, c->width, c->feed_forward,
+                                                                       c->activation, c->dropout),
+                               .norm1 = th_nn_norm_make(set, under(text, name, "norm1"), c->width),
+                               .norm2 = th_nn_norm_make(set, under(text, name, "norm2"), c->width),
+                               .norm3 = th_nn_norm_make(set, under(text, name, "norm3"), c->width),
+                               .dropout = c->dropout,
+                               .norm_first = c->norm_first};
 }
 
-th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *l, th_var *x, th_var *memory, const th_mask *self_mask,
-                                    const th_mask *memory_mask, const th_tap *tap) {
+th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *l, th_var *x, th_var *memory,
+                                    const th_mask *self_mask, const th_mask *memory_mask, const th_tap *tap) {
   bool pre = l->norm_first;
   th_var *f = th_nn_attention_forward(&l->self, before(pre, &l->norm1, x), NULL, self_mask, tap);
   x = after(pre, &l->norm1, x, f, l->dropout);
@@ -73,8 +76,8 @@ th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *l, th_var *x, th_
   return after(pre, &l->norm3, x, f, l->dropout);
 }
 
-th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *l, th_var *x, th_nn_cache *self, const th_nn_cache *cross,
-                                 const th_mask *memory_mask, const th_tap *tap) {
+th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *l, th_var *x, th_nn_cache *self,
+                                 const th_nn_cache *cross, const th_mask *memory_mask, const th_tap *tap) {
   bool pre = l->norm_first;
   th_var *in = before(pre, &l->norm1, x);
   th_nn_attention_remember(&l->self, self, in);

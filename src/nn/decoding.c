@@ -13,7 +13,8 @@ static int32_t best_token(const th_tensor *logits, int64_t b) {
 }
 
 /* Fills column t of out from the tokens of the column before it; false when every sequence has ended. */
-static bool extend(th_decoding *d, th_tape *tape, const th_tensor *tokens, const th_tensor *out, int64_t t, int32_t end) {
+static bool extend(th_decoding *d, th_tape *tape, const th_tensor *tokens, const th_tensor *out, int64_t t,
+                   int32_t end) {
   th_tape_rewind(tape);
   th_var *logits = th_decoding_step(d, tape, tokens, NULL);
   if (th_tape_error(tape)) return false;
@@ -29,8 +30,8 @@ static bool extend(th_decoding *d, th_tape *tape, const th_tensor *tokens, const
 }
 
 th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, const th_tensor *source,
-                                const int32_t *source_length, int32_t begin, int32_t end, const th_tensor *out,
-                                th_error *error) {
+                                const int32_t *source_length, int32_t begin, int32_t end,
+                                const th_tensor *out, th_error *error) {
   bool recording = th_tape_recording(tape), training = th_tape_training(tape);
   th_tensor tokens;
   th_status status = th_tensor_new(&tokens, TH_I32, 2, (int64_t[]){out->shape[0], 1}, error);

@@ -8,7 +8,8 @@
 
 th_nn_linear th_nn_linear_make(th_params *set, const char *name, int64_t in, int64_t out, bool bias) {
   th_nn_linear layer = {0};
-  layer.weight = th_params_add(set, name, "weight", (th_init){.kind = TH_INIT_XAVIER}, 2, (int64_t[]){out, in});
+  layer.weight =
+      th_params_add(set, name, "weight", (th_init){.kind = TH_INIT_XAVIER}, 2, (int64_t[]){out, in});
   if (bias) layer.bias = th_params_add(set, name, "bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &out);
   return layer;
 }
@@ -32,7 +33,8 @@ th_var *th_nn_norm_forward(const th_nn_norm *layer, th_var *x) {
 
 /* ---- embedding ---------------------------------------------------------------------------------------- */
 
-th_nn_embedding th_nn_embedding_make(th_params *set, const char *name, int64_t vocabulary, int64_t width, th_init init) {
+th_nn_embedding th_nn_embedding_make(th_params *set, const char *name, int64_t vocabulary, int64_t width,
+                                     th_init init) {
   return (th_nn_embedding){th_params_add(set, name, "weight", init, 2, (int64_t[]){vocabulary, width})};
 }
 

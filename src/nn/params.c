@@ -37,8 +37,14 @@ static bool has_room(th_params *set) {
   return true;
 }
 
+void th_params_refuse(th_params *set, th_status status, const char *name, const char *why) {
+  if (!set->error.status) th_error_set(&set->error, status, "%s: %s", name, why);
+}
+
 static th_param *refuse(th_params *set, th_status status, const char *name, const char *why) {
-  if (!set->error.status) th_error_set(&set->error, status, "parameter %s: %s", name, why);
+  char text[TH_NAME_MAX + 16];
+  snprintf(text, sizeof text, "parameter %s", name);
+  th_params_refuse(set, status, text, why);
   return NULL;
 }
 
@@ -122,15 +128,22 @@ int64_t th_params_elements(const th_params *set) {
   return sum;
 }
 
-th_tensor th_params_values(const th_params *set) { return th_tensor_of(set->values, set->dtype, 1, &set->elements); }
-th_tensor th_params_grads(const th_params *set) { return th_tensor_of(set->grads, set->dtype, 1, &set->elements); }
+th_tensor th_params_values(const th_params *set) {
+  return th_tensor_of(set->values, set->dtype, 1, &set->elements);
+}
+th_tensor th_params_grads(const th_params *set) {
+  return th_tensor_of(set->grads, set->dtype, 1, &set->elements);
+}
 
-void th_params_zero_grads(th_params *set) { memset(set->grads, 0, (size_t)set->elements * th_dtype_size(set->dtype)); }
+void th_params_zero_grads(th_params *set) {
+  memset(set->grads, 0, (size_t)set->elements * th_dtype_size(set->dtype));
+}
 
 th_status th_params_copy(th_params *to, const th_params *from, th_error *error) {
   for (int i = 0; i < to->count; i++) {
     const th_param *source = th_params_find(from, to->items[i]->name);
-    if (!source) return th_error_set(error, TH_EINVAL, "parameter %s: the other set has none", to->items[i]->name);
+    if (!source)
+      return th_error_set(error, TH_EINVAL, "parameter %s: the other set has none", to->items[i]->name);
     th_status status = th_tensor_copy(&to->items[i]->value, &source->value, error);
     if (status) return status;
   }

@@ -22,12 +22,14 @@ static void fill(const lists *l, const th_params *set, int inputs, th_tensor *co
   }
 }
 
-th_status th_params_gradcheck(th_params *set, th_function *function, void *context, int inputs, th_tensor *const *input,
-                              const th_gradcheck_options *options, th_gradcheck_report *report, th_error *error) {
+th_status th_params_gradcheck(th_params *set, th_function *function, void *context, int inputs,
+                              th_tensor *const *input, const th_gradcheck_options *options,
+                              th_gradcheck_report *report, th_error *error) {
   int count = inputs + th_params_count(set);
   size_t n = (size_t)count + 1;
   lists l = {calloc(n, sizeof *l.input), calloc(n, sizeof *l.grad), calloc(n, sizeof *l.name)};
-  th_status status = l.input && l.grad && l.name ? TH_OK : th_error_set(error, TH_ENOMEM, "gradcheck: no memory");
+  th_status status =
+      l.input && l.grad && l.name ? TH_OK : th_error_set(error, TH_ENOMEM, "gradcheck: no memory");
   if (!status) {
     th_gradcheck_options all = options ? *options : (th_gradcheck_options){0};
     fill(&l, set, inputs, input);

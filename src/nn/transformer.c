@@ -12,20 +12,26 @@ th_status th_transformer_check(const th_transformer_config *c, th_error *error) 
   const struct {
     const char *name;
     int64_t value;
-  } sizes[] = {{"source vocabulary", c->source_vocabulary}, {"target vocabulary", c->target_vocabulary},
-               {"encoder layers", c->encoder_layers},       {"decoder layers", c->decoder_layers},
-               {"maximum length", c->max_length},           {"width", c->layer.width},
-               {"heads", c->layer.heads},                   {"feed-forward width", c->layer.feed_forward}};
+  } sizes[] = {{"source vocabulary", c->source_vocabulary},
+               {"target vocabulary", c->target_vocabulary},
+               {"encoder layers", c->encoder_layers},
+               {"decoder layers", c->decoder_layers},
+               {"maximum length", c->max_length},
+               {"width", c->layer.width},
+               {"heads", c->layer.heads},
+               {"feed-forward width", c->layer.feed_forward}};
   const int64_t largest = 1 << 24; /* keeps every product of two sizes far from overflow */
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     if (sizes[i].value < 1 || sizes[i].value > largest)
-      return th_error_set(error, TH_EINVAL, "%s is %lld: want 1 to %lld", sizes[i].name, (long long)sizes[i].value,
-                          (long long)largest);
+      return th_error_set(error, TH_EINVAL, "%s is %lld: want 1 to %lld", sizes[i].name,
+                          (long long)sizes[i].value, (long long)largest);
   const th_nn_layer_config *l = &c->layer;
   if (l->width % l->heads && !(l->key_width && l->value_width))
-    return th_error_set(error, TH_EINVAL, "%lld heads do not divide a width of %lld", (long long)l->heads, (long long)l->width);
+    return th_error_set(error, TH_EINVAL, "%lld heads do not divide a width of %lld", (long long)l->heads,
+                        (long long)l->width);
   if (l->key_width < 0 || l->value_width < 0 || l->key_width > largest || l->value_width > largest)
-    return th_error_set(error, TH_EINVAL, "a head's key or value width is outside 0 to %lld", (long long)largest);
+    return th_error_set(error, TH_EINVAL, "a head's key or value width is outside 0 to %lld",
+                        (long long)largest);
   if (!(l->dropout >= 0 && l->dropout < 1))
     return th_error_set(error, TH_EINVAL, "dropout is %g: want at least 0 and below 1", l->dropout);
   return TH_OK;
@@ -34,12 +40,16 @@ th_status th_transformer_check(const th_transformer_config *c, th_error *error) 
 static void make_embeddings(th_transformer *m) {
   const th_transformer_config *c = &m->config;
   int64_t width = c->layer.width, shape[] = {c->max_length, width};
-  th_init normal = {.kind = TH_INIT_NORMAL, .scale = 1 / sqrt((double)width)}, xavier = {.kind = TH_INIT_XAVIER};
+  th_init normal = {.kind = TH_INIT_NORMAL, .scale = 1 / sqrt((double)width)},
+          xavier = {.kind = TH_INIT_XAVIER};
   th_init init = c->weights == TH_WEIGHTS_PAPER ? normal : xavier;
-  m->source_embedding = th_nn_embedding_make(m->params, "source_embedding", c->source_vocabulary, width, init);
-  m->target_embedding = th_nn_embedding_make(m->params, "target_embedding", c->target_vocabulary, width, init);
+  m->source_embedding =
+      th_nn_embedding_make(m->params, "source_embedding", c->source_vocabulary, width, init);
+  m->target_embedding =
+      th_nn_embedding_make(m->params, "target_embedding", c->target_vocabulary, width, init);
   if (c->positions != TH_POSITIONS_LEARNED) return;
-  init = (th_init){.kind = TH_INIT_NORMAL, .scale = 0.02}; /* small beside embeddings of deviation 1, as in BERT */
+  init = (th_init){.kind = TH_INIT_NORMAL,
+                   .scale = 0.02}; /* small beside embeddings of deviation 1, as in BERT */
   m->source_positions = th_params_add(m->params, NULL, "source_positions", init, 2, shape);
   m->target_positions = th_params_add(m->params, NULL, "target_positions", init, 2, shape);
 }
@@ -49,7 +59,8 @@ static th_status make_stacks(th_transformer *m, th_error *error) {
   char name[TH_NAME_MAX];
   m->encoder = calloc((size_t)c->encoder_layers, sizeof *m->encoder);
   m->decoder = calloc((size_t)c->decoder_layers, sizeof *m->decoder);
-  if (!m->encoder || !m->decoder) return th_error_set(error, TH_ENOMEM, "transformer: no memory for its layers");
+  if (!m->encoder || !m->decoder)
+    return th_error_set(error, TH_ENOMEM, "transformer: no memory for its layers");
   for (int i = 0; i < c->encoder_layers; i++) {
     snprintf(name, sizeof name, "encoder.layers.%d", i);
     m->encoder[i] = th_nn_encoder_layer_make(m->params, name, &c->layer, i);
@@ -66,8 +77,8 @@ static th_status make_stacks(th_transformer *m, th_error *error) {
   return TH_OK;
 }
 
-th_status th_transformer_new(th_transformer **made, const th_transformer_config *config, th_dtype dtype, uint64_t seed,
-                             th_error *error) {
+th_status th_transformer_new(th_transformer **made, const th_transformer_config *config, th_dtype dtype,
+                             uint64_t seed, th_error *error) {
   th_status status = th_transformer_check(config, error);
   if (status) return status;
   th_transformer *m = calloc(1, sizeof *m);
@@ -80,7 +91,8 @@ th_status th_transformer_new(th_transformer **made, const th_transformer_config 
   status = make_stacks(m, error);
   if (!status) status = th_params_make(m->params, dtype, seed, error);
   if (!status && config->positions == TH_POSITIONS_SINUSOIDAL) {
-    status = th_tensor_new(&m->sinusoids, dtype, 2, (int64_t[]){config->max_length, config->layer.width}, error);
+    status =
+        th_tensor_new(&m->sinusoids, dtype, 2, (int64_t[]){config->max_length, config->layer.width}, error);
     if (!status) th_sinusoids(&m->sinusoids);
   }
   if (status) th_transformer_free(m);
@@ -100,20 +112,22 @@ void th_transformer_free(th_transformer *m) {
 /* ---- forward ------------------------------------------------------------------------------------------ */
 
 /* Token embeddings plus positions from `first` on, with dropout (section 5.4): ids [B,T] to [B,T,E]. */
-static th_var *embed(const th_transformer *m, th_tape *tape, const th_nn_embedding *tokens, const th_param *learned,
-                     const th_tensor *ids, int64_t first) {
+static th_var *embed(const th_transformer *m, th_tape *tape, const th_nn_embedding *tokens,
+                     const th_param *learned, const th_tensor *ids, int64_t first) {
   th_var *positions = learned ? th_use(tape, learned) : th_constant(tape, &m->sinusoids);
   th_var *x = th_nn_embedding_forward(tokens, tape, ids);
   int64_t length = ids->ndim == 2 ? ids->shape[1] : 0;
-  x = th_add(x, th_slice(positions, 0, first, first + length)); /* a sequence that is too long fails here, in the slice */
+  x = th_add(x, th_slice(positions, 0, first,
+                         first + length)); /* a sequence that is too long fails here, in the slice */
   return th_dropout(x, m->config.layer.dropout);
 }
 
-th_var *th_transformer_encode(const th_transformer *m, th_tape *tape, const th_tensor *source, const int32_t *source_length,
-                              const th_tap *tap) {
+th_var *th_transformer_encode(const th_transformer *m, th_tape *tape, const th_tensor *source,
+                              const int32_t *source_length, const th_tap *tap) {
   th_mask mask = {.key_length = source_length};
   th_var *x = embed(m, tape, &m->source_embedding, m->source_positions, source, 0);
-  for (int64_t i = 0; i < m->config.encoder_layers; i++) x = th_nn_encoder_layer_forward(&m->encoder[i], x, &mask, tap);
+  for (int64_t i = 0; i < m->config.encoder_layers; i++)
+    x = th_nn_encoder_layer_forward(&m->encoder[i], x, &mask, tap);
   return m->encoder_norm.weight ? th_nn_norm_forward(&m->encoder_norm, x) : x;
 }
 
@@ -133,7 +147,8 @@ th_var *th_transformer_decode(const th_transformer *m, th_var *memory, const int
 
 /* ---- token by token --------------------------------------------------------------------------------------- */
 
-th_decoding th_decoding_begin(const th_transformer *m, th_var *memory, const int32_t *source_length, int64_t limit) {
+th_decoding th_decoding_begin(const th_transformer *m, th_var *memory, const int32_t *source_length,
+                              int64_t limit) {
   int64_t layers = m->config.decoder_layers;
   th_decoding d = {.model = m, .source_length = source_length};
   th_tape *tape = memory->tape;

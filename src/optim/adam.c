@@ -22,8 +22,10 @@ th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *co
   th_adam_config *c = &adam->config;
   if (c->beta1 == 0 && c->beta2 == 0) c->beta1 = 0.9, c->beta2 = 0.98;
   if (c->epsilon == 0) c->epsilon = 1e-9;
-  if (!(c->beta1 >= 0 && c->beta1 < 1 && c->beta2 >= 0 && c->beta2 < 1 && c->epsilon > 0 && c->weight_decay >= 0))
-    return th_error_set(error, TH_EINVAL, "adam: betas %g and %g must lie in [0, 1), epsilon %g above 0, decay %g not below 0",
+  if (!(c->beta1 >= 0 && c->beta1 < 1 && c->beta2 >= 0 && c->beta2 < 1 && c->epsilon > 0 &&
+        c->weight_decay >= 0))
+    return th_error_set(error, TH_EINVAL,
+                        "adam: betas %g and %g must lie in [0, 1), epsilon %g above 0, decay %g not below 0",
                         c->beta1, c->beta2, c->epsilon, c->weight_decay);
   th_tensor values = th_params_values(params);
   th_status status = th_tensor_new(&adam->moment1, values.dtype, 1, values.shape, error);
@@ -58,8 +60,8 @@ static void update_piece(void *context, int64_t piece) {
   const update *u = context;
   int64_t begin = piece * PIECE, n = u->value.shape[0] - begin;
   if (n > PIECE) n = PIECE;
-  TH_FOR(u->value.dtype, adam, n, &u->numbers, at(&u->grad, begin), at(&u->value, begin), at(&u->adam->moment1, begin),
-         at(&u->adam->moment2, begin));
+  TH_FOR(u->value.dtype, adam, n, &u->numbers, at(&u->grad, begin), at(&u->value, begin),
+         at(&u->adam->moment1, begin), at(&u->adam->moment2, begin));
 }
 
 void th_adam_update(th_adam *adam, double rate, th_pool *pool) {

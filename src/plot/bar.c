@@ -51,8 +51,7 @@ static void widen_by(const th_tensor *weights, double *least, double *largest) {
   int64_t count = weights->shape[0] * weights->shape[1];
   for (int64_t i = 0; i < count; i++) {
     double value = th_tensor_get(weights, i);
-    if (!isfinite(value))
-      continue;
+    if (!isfinite(value)) continue;
     *least = fmin(*least, value);
     *largest = fmax(*largest, value);
   }
@@ -62,7 +61,6 @@ th_status th_scale_of(th_scale *scale, const th_range *range, const th_heatmap *
                       const char *whose, th_error *error) {
   double least = HUGE_VAL, largest = -HUGE_VAL;
   if (range->kind == TH_RANGE_DATA)
-    for (int i = 0; i < count; i++)
-      widen_by(maps[i].weights, &least, &largest);
+    for (int i = 0; i < count; i++) widen_by(maps[i].weights, &least, &largest);
   return th_range_ends(range, least, largest, whose, &scale->low, &scale->high, error);
 }

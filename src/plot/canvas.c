@@ -57,8 +57,7 @@ static uint8_t mix(uint8_t under, uint8_t over, uint8_t coverage) {
 }
 
 void th_canvas_blend(th_canvas *canvas, int x, int y, th_rgb colour, uint8_t coverage) {
-  if (x < 0 || y < 0 || x >= canvas->width || y >= canvas->height)
-    return;
+  if (x < 0 || y < 0 || x >= canvas->width || y >= canvas->height) return;
   uint8_t *pixel = pixel_at(canvas, x, y);
   pixel[0] = mix(pixel[0], colour.r, coverage);
   pixel[1] = mix(pixel[1], colour.g, coverage);

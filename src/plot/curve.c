@@ -56,11 +56,9 @@ static th_status check(const th_curve *curve, th_error *error) {
 }
 
 static th_status fit(field *f, th_error *error) {
-  for (int s = 0; s < f->curve->count; s++)
-    f->has_right = f->has_right || f->curve->series[s].right;
+  for (int s = 0; s < f->curve->count; s++) f->has_right = f->has_right || f->curve->series[s].right;
   th_status status = th_axis_fit(&f->x, f->curve, TH_AXIS_X, X_PARTS, error);
-  if (status == TH_OK)
-    status = th_axis_fit(&f->left, f->curve, TH_AXIS_LEFT, Y_PARTS, error);
+  if (status == TH_OK) status = th_axis_fit(&f->left, f->curve, TH_AXIS_LEFT, Y_PARTS, error);
   if (status == TH_OK && f->has_right)
     status = th_axis_fit(&f->right, f->curve, TH_AXIS_RIGHT, Y_PARTS, error);
   return status;
@@ -132,10 +130,8 @@ static void stroke_series(th_stroke *stroke, const field *f, const th_series *se
     bool here = !isnan(x) && !isnan(y);
     bool next = here && i + 1 < series->count && !isnan(th_axis_place(axis, series->y[i + 1])) &&
                 !isnan(th_axis_place(&f->x, th_series_x(series, i + 1)));
-    if (here && joined)
-      th_stroke_line(stroke, last_x, last_y, x, y, LINE_THICKNESS);
-    else if (here && !next)
-      th_stroke_line(stroke, x, y, x, y, 3 * LINE_THICKNESS); /* a point alone */
+    if (here && joined) th_stroke_line(stroke, last_x, last_y, x, y, LINE_THICKNESS);
+    else if (here && !next) th_stroke_line(stroke, x, y, x, y, 3 * LINE_THICKNESS); /* a point alone */
     joined = here;
     last_x = x;
     last_y = y;
@@ -145,8 +141,7 @@ static void stroke_series(th_stroke *stroke, const field *f, const th_series *se
 static th_status draw_series(th_canvas *canvas, const field *f, th_error *error) {
   th_stroke stroke;
   th_status status = th_stroke_new(&stroke, f->width + 2 * OVERHANG, f->height + 2 * OVERHANG, error);
-  if (status != TH_OK)
-    return status;
+  if (status != TH_OK) return status;
   for (int s = 0; s < f->curve->count; s++) {
     stroke_series(&stroke, f, &f->curve->series[s]);
     th_stroke_draw(&stroke, canvas, f->at_x - OVERHANG, f->at_y - OVERHANG, th_okabe_ito[s]);
@@ -168,8 +163,7 @@ static th_status draw_curve(th_plot *plot, th_canvas *canvas, const field *f, th
   th_canvas_frame(canvas, f->at_x, f->at_y, f->width, f->height, TH_FRAME);
   draw_x_axis(plot, canvas, f);
   draw_side_axis(plot, canvas, f, &f->left, curve->left.name, f->at_x, -1);
-  if (f->has_right)
-    draw_side_axis(plot, canvas, f, &f->right, curve->right.name, f->at_x + f->width, 1);
+  if (f->has_right) draw_side_axis(plot, canvas, f, &f->right, curve->right.name, f->at_x + f->width, 1);
   return draw_series(canvas, f, error);
 }
 
@@ -177,16 +171,12 @@ th_status th_plot_curve(th_plot *plot, const char *path, const th_curve *curve, 
   field f = {.curve = curve};
   th_canvas canvas = {0};
   th_status status = check(curve, error);
-  if (status == TH_OK)
-    status = fit(&f, error);
-  if (status != TH_OK)
-    return status;
+  if (status == TH_OK) status = fit(&f, error);
+  if (status != TH_OK) return status;
   lay_out(plot, &f);
   status = th_canvas_new(&canvas, PICTURE_WIDTH, PICTURE_HEIGHT, error);
-  if (status == TH_OK)
-    status = draw_curve(plot, &canvas, &f, error);
-  if (status == TH_OK)
-    status = th_canvas_write_png(&canvas, path, error);
+  if (status == TH_OK) status = draw_curve(plot, &canvas, &f, error);
+  if (status == TH_OK) status = th_canvas_write_png(&canvas, path, error);
   th_canvas_free(&canvas);
   return status;
 }

@@ -7,18 +7,14 @@ typedef struct labels {
   th_text title, query, key;
 } labels;
 
-static int larger(int a, int b) {
-  return a > b ? a : b;
-}
+static int larger(int a, int b) { return a > b ? a : b; }
 
 /* Height of a line with the gap to what it names; 0 for an empty line. */
 static int line_room(th_plot *plot, const th_text *text, int gap) {
   return text->count > 0 ? th_text_height(plot, text->size) + gap : 0;
 }
 
-static int bar_height(const th_figure *figure) {
-  return larger(figure->core_height, BAR_LOWEST);
-}
+static int bar_height(const th_figure *figure) { return larger(figure->core_height, BAR_LOWEST); }
 
 /* The height taken by the body or, where that is flat, by the bar beside it. */
 static int inner_height(const th_figure *figure) {
@@ -36,8 +32,7 @@ static void set_labels(th_plot *plot, const th_figure *figure, labels *names) {
 /* Where a line of `length` starts so that it is centred on from..from + room, but within 0..limit. */
 static int start_of(int length, int from, int room, int limit) {
   int start = from + (room - length) / 2;
-  if (start + length > limit)
-    start = limit - length;
+  if (start + length > limit) start = limit - length;
   return start < 0 ? 0 : start;
 }
 
@@ -71,8 +66,7 @@ th_status th_figure_begin(th_plot *plot, th_figure *figure, th_canvas *canvas, t
   figure->body_y = TH_MARGIN + top;
   int bottom = larger(below, inner_height(figure));
   th_status status = th_canvas_new(canvas, width + 2 * TH_MARGIN, figure->body_y + bottom + TH_MARGIN, error);
-  if (status != TH_OK)
-    return status;
+  if (status != TH_OK) return status;
   draw_labels(plot, canvas, figure, &names);
   th_bar_draw(plot, canvas, figure->scale, figure->body_x + figure->body_width + TH_WIDE_GAP,
               figure->body_y + figure->core_y, height);

@@ -25,8 +25,7 @@ struct th_plot {
  * complains on stderr when there is no configuration. NULL: no memory. */
 static FcConfig *load_config(void) {
   FcConfig *config = FcConfigCreate();
-  if (!config)
-    return NULL;
+  if (!config) return NULL;
   if (!FcConfigParseAndLoad(config, NULL, FcFalse) || !FcConfigBuildFonts(config)) {
     /* Without settings there are no fonts, which is a state and not an error: go on without. */
     FcConfigDestroy(config);
@@ -38,8 +37,7 @@ static FcConfig *load_config(void) {
 /* All fonts, best first; fonts that add no letters are left out. NULL: there are none. */
 static FcFontSet *sort_fonts(FcConfig *config) {
   FcPattern *wish = FcPatternCreate();
-  if (!wish)
-    return NULL;
+  if (!wish) return NULL;
   FcPatternAddString(wish, FC_FAMILY, (const FcChar8 *)FAMILY);
   FcPatternAddInteger(wish, FC_WEIGHT, FC_WEIGHT_REGULAR);
   FcPatternAddInteger(wish, FC_SLANT, FC_SLANT_ROMAN);
@@ -71,8 +69,7 @@ static FT_Face open_font(th_plot *plot, int i, int size) {
       FT_Done_Face(one->face);
       one->bad = true;
     }
-    if (one->bad)
-      one->face = NULL;
+    if (one->bad) one->face = NULL;
   }
   if (one->face && one->size != size)
     one->size = FT_Set_Pixel_Sizes(one->face, 0, (FT_UInt)size) == 0 ? size : 0;
@@ -88,8 +85,7 @@ static bool find_glyph(th_plot *plot, uint32_t code, int size, th_glyph *glyph) 
       continue;
     FT_Face face = open_font(plot, i, size);
     FT_UInt index = face ? FT_Get_Char_Index(face, code) : 0;
-    if (index == 0)
-      continue;
+    if (index == 0) continue;
     *glyph = (th_glyph){face, index};
     return true;
   }
@@ -100,21 +96,17 @@ th_glyph th_fonts_glyph(th_plot *plot, uint32_t code, int size) {
   th_glyph glyph = {NULL, 0};
   if (!plot->order || find_glyph(plot, code, size, &glyph) || find_glyph(plot, TH_REPLACEMENT, size, &glyph))
     return glyph;
-  for (int i = 0; i < plot->order->nfont && !glyph.face; i++)
-    glyph.face = open_font(plot, i, size);
+  for (int i = 0; i < plot->order->nfont && !glyph.face; i++) glyph.face = open_font(plot, i, size);
   return glyph;
 }
 
 /* False: no memory. Finding no font leaves `order` NULL and is fine. */
 static bool find_fonts(th_plot *plot) {
-  if (FT_Init_FreeType(&plot->freetype) != 0)
-    return false;
+  if (FT_Init_FreeType(&plot->freetype) != 0) return false;
   plot->config = load_config();
-  if (!plot->config)
-    return false;
+  if (!plot->config) return false;
   plot->order = sort_fonts(plot->config);
-  if (!plot->order)
-    return true;
+  if (!plot->order) return true;
   plot->fonts = calloc((size_t)plot->order->nfont, sizeof *plot->fonts);
   return plot->fonts != NULL;
 }
@@ -133,22 +125,15 @@ th_status th_plot_new(th_plot **plot, th_plot_fonts fonts, th_error *error) {
 }
 
 void th_plot_free(th_plot *plot) {
-  if (!plot)
-    return;
+  if (!plot) return;
   for (int i = 0; plot->fonts && i < plot->order->nfont; i++)
-    if (plot->fonts[i].face)
-      FT_Done_Face(plot->fonts[i].face);
+    if (plot->fonts[i].face) FT_Done_Face(plot->fonts[i].face);
   free(plot->fonts);
-  if (plot->order)
-    FcFontSetDestroy(plot->order);
+  if (plot->order) FcFontSetDestroy(plot->order);
   /* No FcFini: the rest of the program may use fontconfig too. */
-  if (plot->config)
-    FcConfigDestroy(plot->config);
-  if (plot->freetype)
-    FT_Done_FreeType(plot->freetype);
+  if (plot->config) FcConfigDestroy(plot->config);
+  if (plot->freetype) FT_Done_FreeType(plot->freetype);
   free(plot);
 }
 
-bool th_plot_has_text(const th_plot *plot) {
-  return plot->order != NULL;
-}
+bool th_plot_has_text(const th_plot *plot) { return plot->order != NULL; }

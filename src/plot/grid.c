@@ -23,21 +23,17 @@ typedef struct layout {
   int title_room;    /* above every matrix */
 } layout;
 
-static int larger(int a, int b) {
-  return a > b ? a : b;
-}
+static int larger(int a, int b) { return a > b ? a : b; }
 
 static th_status check(const th_grid *grid, th_error *error) {
   if (grid->count < 1 || grid->count > MAPS_LIMIT)
     return th_error_set(error, TH_EINVAL, "grid: %d maps, not 1 to %d", grid->count, MAPS_LIMIT);
-  if (grid->columns < 0)
-    return th_error_set(error, TH_EINVAL, "grid: %d columns", grid->columns);
+  if (grid->columns < 0) return th_error_set(error, TH_EINVAL, "grid: %d columns", grid->columns);
   for (int i = 0; i < grid->count; i++) {
     char whose[WHOSE_TEXT];
     snprintf(whose, sizeof whose, "grid: map %d", i);
     th_status status = th_panel_check(&grid->maps[i], whose, error);
-    if (status != TH_OK)
-      return status;
+    if (status != TH_OK) return status;
   }
   return TH_OK;
 }
@@ -46,8 +42,7 @@ static th_status check(const th_grid *grid, th_error *error) {
 static int most_tokens(const th_grid *grid, int axis) {
   int64_t most = 1;
   for (int i = 0; i < grid->count; i++)
-    if (grid->maps[i].weights->shape[axis] > most)
-      most = grid->maps[i].weights->shape[axis];
+    if (grid->maps[i].weights->shape[axis] > most) most = grid->maps[i].weights->shape[axis];
   return (int)most;
 }
 
@@ -92,8 +87,7 @@ static bool shows_columns(const layout *plan, int i) {
 
 static bool has_titles(const th_grid *grid) {
   for (int i = 0; i < grid->count; i++)
-    if (grid->maps[i].title && grid->maps[i].title[0])
-      return true;
+    if (grid->maps[i].title && grid->maps[i].title[0]) return true;
   return false;
 }
 
@@ -139,10 +133,8 @@ static void draw_maps(th_plot *plot, th_canvas *canvas, const layout *plan, cons
     th_text title;
     th_text_set(plot, &title, panel->map->title, TH_NAME_SIZE, larger(width, NARROWEST));
     int middle = y - TH_GAP - th_text_height(plot, TH_NAME_SIZE) / 2;
-    if (title.width > width)
-      th_text_draw(plot, canvas, &title, x, middle, TH_LEFT);
-    else
-      th_text_draw(plot, canvas, &title, x + width / 2, middle, TH_CENTRE);
+    if (title.width > width) th_text_draw(plot, canvas, &title, x, middle, TH_LEFT);
+    else th_text_draw(plot, canvas, &title, x + width / 2, middle, TH_CENTRE);
   }
 }
 
@@ -167,8 +159,7 @@ th_status th_plot_grid(th_plot *plot, const char *path, const th_grid *grid, th_
   th_status status = check(grid, error);
   if (status == TH_OK)
     status = th_scale_of(&figure.scale, &grid->range, grid->maps, grid->count, "grid", error);
-  if (status != TH_OK)
-    return status;
+  if (status != TH_OK) return status;
   layout plan = {.grid = grid, .columns = grid->columns > 0 ? grid->columns : choose_columns(grid)};
   plan.columns = plan.columns > grid->count ? grid->count : plan.columns;
   plan.rows = (grid->count + plan.columns - 1) / plan.columns;
@@ -176,10 +167,8 @@ th_status th_plot_grid(th_plot *plot, const char *path, const th_grid *grid, th_
   plan.panels = calloc((size_t)grid->count, sizeof *plan.panels);
   plan.x = calloc((size_t)plan.columns, sizeof *plan.x);
   plan.y = calloc((size_t)plan.rows, sizeof *plan.y);
-  if (plan.panels && plan.x && plan.y)
-    status = draw_grid(plot, path, &plan, &figure, error);
-  else
-    status = th_error_set(error, TH_ENOMEM, "grid: no memory for %d maps", grid->count);
+  if (plan.panels && plan.x && plan.y) status = draw_grid(plot, path, &plan, &figure, error);
+  else status = th_error_set(error, TH_ENOMEM, "grid: no memory for %d maps", grid->count);
   free(plan.panels);
   free(plan.x);
   free(plan.y);

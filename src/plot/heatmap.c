@@ -16,13 +16,11 @@ static int cell_side(const th_tensor *weights) {
 th_status th_plot_heatmap(th_plot *plot, const char *path, const th_heatmap *heatmap, th_error *error) {
   th_panel panel;
   th_figure figure = {
-    .title = heatmap->title, .query_axis = heatmap->query_axis, .key_axis = heatmap->key_axis};
+      .title = heatmap->title, .query_axis = heatmap->query_axis, .key_axis = heatmap->key_axis};
   th_canvas canvas = {0};
   th_status status = th_panel_check(heatmap, "heatmap", error);
-  if (status == TH_OK)
-    status = th_scale_of(&figure.scale, &heatmap->range, heatmap, 1, "heatmap", error);
-  if (status != TH_OK)
-    return status;
+  if (status == TH_OK) status = th_scale_of(&figure.scale, &heatmap->range, heatmap, 1, "heatmap", error);
+  if (status != TH_OK) return status;
   th_panel_measure(plot, &panel, heatmap, cell_side(heatmap->weights));
   figure.core_x = panel.left;
   figure.core_width = panel.columns * panel.cell;

@@ -16,8 +16,7 @@ typedef struct entry {
 /* With two axes an entry says which is meant, also where the name has to be shortened. */
 static const char *side_of(const th_curve *curve, const th_series *series) {
   for (int s = 0; s < curve->count; s++)
-    if (curve->series[s].right != series->right)
-      return series->right ? " (right)" : " (left)";
+    if (curve->series[s].right != series->right) return series->right ? " (right)" : " (left)";
   return "";
 }
 
@@ -34,8 +33,7 @@ static int flow(th_plot *plot, th_canvas *canvas, const th_curve *curve, int x, 
   int along = 0, rows = 0;
   for (int s = 0; s < curve->count && th_plot_has_text(plot); s++) {
     const th_series *series = &curve->series[s];
-    if (!series->name || !series->name[0])
-      continue;
+    if (!series->name || !series->name[0]) continue;
     entry text;
     th_text_set(plot, &text.side, side_of(curve, series), TH_LABEL_SIZE, WIDEST_NAME);
     th_text_set(plot, &text.name, series->name, TH_LABEL_SIZE, WIDEST_NAME - text.side.width);

@@ -12,8 +12,7 @@
 
 th_status th_panel_check(const th_heatmap *map, const char *whose, th_error *error) {
   const th_tensor *weights = map->weights;
-  if (!weights)
-    return th_error_set(error, TH_EINVAL, "%s: no weights", whose);
+  if (!weights) return th_error_set(error, TH_EINVAL, "%s: no weights", whose);
   if (weights->dtype != TH_F32 && weights->dtype != TH_F64)
     return th_error_set(error, TH_EDTYPE, "%s: weights are %s, neither f32 nor f64", whose,
                         th_dtype_name(weights->dtype));
@@ -32,17 +31,14 @@ static void set_label(th_plot *plot, th_text *text, const char *const *labels, i
   char number[NUMBER_TEXT];
   const char *label = number;
   snprintf(number, sizeof number, "%d", i);
-  if (labels)
-    label = labels[i];
-  if (label && label[0] == ' ' && label[1] == '\0')
-    label = "\xE2\x90\xA3"; /* U+2423, open box */
+  if (labels) label = labels[i];
+  if (label && label[0] == ' ' && label[1] == '\0') label = "\xE2\x90\xA3"; /* U+2423, open box */
   th_text_set(plot, text, label, TH_LABEL_SIZE, WIDEST_LABEL);
 }
 
 static int widest_label(th_plot *plot, const char *const *labels, int count) {
   int widest = 0;
-  if (!th_plot_has_text(plot))
-    return 0;
+  if (!th_plot_has_text(plot)) return 0;
   th_text text;
   for (int i = labels ? 0 : count - 1; i < count; i++) { /* the last number is the widest */
     set_label(plot, &text, labels, i);
@@ -54,8 +50,7 @@ static int widest_label(th_plot *plot, const char *const *labels, int count) {
 /* Every how many cells a label of `room` pixels fits; round steps (1, 2, 5, 10 ...) for numbers. */
 static int every(const char *const *labels, int room, int cell) {
   int n = (room + cell - 1) / cell;
-  if (n <= 1)
-    return 1;
+  if (n <= 1) return 1;
   return labels ? n : (int)lround(th_round_up(n));
 }
 
@@ -90,10 +85,8 @@ static void draw_column_labels(th_plot *plot, th_canvas *canvas, const th_panel 
   for (int i = 0; i < panel->columns; i += panel->column_every) {
     set_label(plot, &text, panel->map->key_labels, i);
     int middle = x + i * panel->cell + panel->cell / 2;
-    if (panel->upright)
-      th_text_draw_up(plot, canvas, &text, middle, top, TH_RIGHT);
-    else
-      th_text_draw(plot, canvas, &text, middle, top + th_text_height(plot, TH_LABEL_SIZE) / 2, TH_CENTRE);
+    if (panel->upright) th_text_draw_up(plot, canvas, &text, middle, top, TH_RIGHT);
+    else th_text_draw(plot, canvas, &text, middle, top + th_text_height(plot, TH_LABEL_SIZE) / 2, TH_CENTRE);
   }
 }
 
@@ -108,10 +101,7 @@ void th_panel_draw(th_plot *plot, th_canvas *canvas, const th_panel *panel, th_s
     }
   }
   th_canvas_frame(canvas, x, y, panel->columns * cell, panel->rows * cell, TH_FRAME);
-  if (!th_plot_has_text(plot))
-    return;
-  if (row_labels)
-    draw_row_labels(plot, canvas, panel, x, y);
-  if (column_labels)
-    draw_column_labels(plot, canvas, panel, x, y);
+  if (!th_plot_has_text(plot)) return;
+  if (row_labels) draw_row_labels(plot, canvas, panel, x, y);
+  if (column_labels) draw_column_labels(plot, canvas, panel, x, y);
 }

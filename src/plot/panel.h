@@ -16,11 +16,11 @@
 typedef struct th_panel {
   const th_heatmap *map;
   int rows, columns;
-  int cell;           /* side of a cell */
-  int row_every;      /* every n-th row has a label */
+  int cell;      /* side of a cell */
+  int row_every; /* every n-th row has a label */
   int column_every;
-  bool upright;       /* column labels run upwards */
-  int left, below;    /* room for the labels, gaps included; 0 without fonts */
+  bool upright;    /* column labels run upwards */
+  int left, below; /* room for the labels, gaps included; 0 without fonts */
 } th_panel;
 
 /* The values at the two ends of the colours. */

@@ -35,19 +35,16 @@ static void on_png_warning(png_structp png, png_const_charp message) {
 }
 
 static void on_png_write(png_structp png, png_bytep data, size_t size) {
-  if (fwrite(data, 1, size, png_get_io_ptr(png)) != size)
-    png_error(png, "write");
+  if (fwrite(data, 1, size, png_get_io_ptr(png)) != size) png_error(png, "write");
 }
 
 static void on_png_flush(png_structp png) {
-  if (fflush(png_get_io_ptr(png)) != 0)
-    png_error(png, "flush");
+  if (fflush(png_get_io_ptr(png)) != 0) png_error(png, "flush");
 }
 
 /* The jump comes back here, so no local variable may change after setjmp. */
 static bool put_picture(const th_canvas *canvas, FILE *file, png_structp png, png_infop info) {
-  if (setjmp(png_jmpbuf(png)))
-    return false;
+  if (setjmp(png_jmpbuf(png))) return false;
   png_set_write_fn(png, file, on_png_write, on_png_flush);
   png_set_IHDR(png, info, (png_uint_32)canvas->width, (png_uint_32)canvas->height, 8, PNG_COLOR_TYPE_RGB,
                PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -64,8 +61,7 @@ static bool encode(const th_canvas *canvas, FILE *file) {
   png_infop info = png ? png_create_info_struct(png) : NULL;
   errno = 0;
   bool good = info && put_picture(canvas, file, png, info);
-  if (!good && errno == 0)
-    errno = ENOMEM;
+  if (!good && errno == 0) errno = ENOMEM;
   int why = errno;
   png_destroy_write_struct(&png, &info);
   errno = why;
@@ -86,10 +82,8 @@ static FILE *open_beside(const char *path, char *name) {
   for (int i = 0; i < NAME_TRIES; i++) {
     snprintf(name + directory, NAME_ROOM, ".plot-%ld-%d.tmp", (long)getpid(), i);
     int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, NEW_FILE_MODE);
-    if (fd < 0 && errno == EEXIST)
-      continue;
-    if (fd < 0)
-      return NULL;
+    if (fd < 0 && errno == EEXIST) continue;
+    if (fd < 0) return NULL;
     FILE *file = fdopen(fd, "wb");
     if (!file) {
       int why = errno;
@@ -109,16 +103,14 @@ static void sync_directory(const char *path, char *name) {
   memcpy(name, directory ? path : "./", directory ? directory : 2);
   name[directory ? directory : 2] = '\0';
   int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0)
-    return;
+  if (fd < 0) return;
   fsync(fd);
   close(fd);
 }
 
 static bool write_beside_and_rename(const th_canvas *canvas, const char *path, char *name) {
   FILE *file = open_beside(path, name);
-  if (!file)
-    return false;
+  if (!file) return false;
   bool good = encode(canvas, file);
   int why = errno;
   if (fclose(file) != 0 && good) {
@@ -129,10 +121,8 @@ static bool write_beside_and_rename(const th_canvas *canvas, const char *path, c
     good = false;
     why = errno;
   }
-  if (good)
-    sync_directory(path, name);
-  else
-    unlink(name);
+  if (good) sync_directory(path, name);
+  else unlink(name);
   errno = why;
   return good;
 }
@@ -143,15 +133,12 @@ th_status th_canvas_write_png(const th_canvas *canvas, const char *path, th_erro
   if (stat(path, &old) == 0 && !S_ISREG(old.st_mode))
     return th_error_set(error, TH_EIO, "%s: cannot write: not a regular file", path);
   char *name = malloc(directory_length(path) + NAME_ROOM);
-  if (!name)
-    return th_error_set(error, TH_ENOMEM, "%s: no memory for its name", path);
+  if (!name) return th_error_set(error, TH_ENOMEM, "%s: no memory for its name", path);
   bool good = write_beside_and_rename(canvas, path, name);
   int why = errno;
   free(name);
   errno = why;
-  if (good)
-    return TH_OK;
-  if (why == ENOMEM)
-    return th_error_set(error, TH_ENOMEM, "%s: no memory to write it", path);
+  if (good) return TH_OK;
+  if (why == ENOMEM) return th_error_set(error, TH_ENOMEM, "%s: no memory to write it", path);
   return cannot_write(path, error);
 }

@@ -30,13 +30,9 @@ static double distance_to(const segment *line, double x, double y) {
 }
 
 /* The pixels that low..high touches: the first, and the one after the last. */
-static int first_pixel(double low) {
-  return low <= 0 ? 0 : (int)low;
-}
+static int first_pixel(double low) { return low <= 0 ? 0 : (int)low; }
 
-static int end_pixel(double high, int limit) {
-  return high >= limit ? limit : high < 0 ? 0 : (int)high + 1;
-}
+static int end_pixel(double high, int limit) { return high >= limit ? limit : high < 0 ? 0 : (int)high + 1; }
 
 /* The heights that the part of `line` between x - reach and x + reach spans. */
 static void heights_near(const segment *line, double x, double reach, double *low, double *high) {
@@ -61,8 +57,7 @@ void th_stroke_line(th_stroke *stroke, double x0, double y0, double x1, double y
     for (int row = first_pixel(low - reach); row < bottom; row++) {
       double cover = fmin(reach - distance_to(&line, x, row + 0.5), 1);
       uint8_t *old = &stroke->coverage[(size_t)row * (size_t)stroke->width + (size_t)column];
-      if (cover * 255 > *old)
-        *old = (uint8_t)(cover * 255);
+      if (cover * 255 > *old) *old = (uint8_t)(cover * 255);
     }
   }
 }
@@ -71,7 +66,6 @@ void th_stroke_draw(th_stroke *stroke, th_canvas *canvas, int x, int y, th_rgb c
   const uint8_t *coverage = stroke->coverage;
   for (int row = 0; row < stroke->height; row++)
     for (int column = 0; column < stroke->width; column++, coverage++)
-      if (*coverage)
-        th_canvas_blend(canvas, x + column, y + row, colour, *coverage);
+      if (*coverage) th_canvas_blend(canvas, x + column, y + row, colour, *coverage);
   memset(stroke->coverage, 0, (size_t)stroke->width * (size_t)stroke->height);
 }

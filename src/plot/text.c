@@ -15,12 +15,9 @@
 /* Control characters can be tokens; line ends and tabs get a sign of their own. */
 static uint32_t visible(uint32_t code) {
   switch (code) {
-  case '\n':
-    return 0x21B5; /* downwards arrow with corner leftwards */
-  case '\t':
-    return 0x21E5; /* rightwards arrow to bar */
-  default:
-    return code < ' ' || (code >= 0x7F && code < 0xA0) ? TH_REPLACEMENT : code;
+  case '\n': return 0x21B5; /* downwards arrow with corner leftwards */
+  case '\t': return 0x21E5; /* rightwards arrow to bar */
+  default: return code < ' ' || (code >= 0x7F && code < 0xA0) ? TH_REPLACEMENT : code;
   }
 }
 
@@ -28,8 +25,7 @@ static uint32_t visible(uint32_t code) {
 static FT_Pos load(th_plot *plot, uint32_t code, int size, FT_GlyphSlot *slot) {
   th_glyph glyph = th_fonts_glyph(plot, code, size);
   *slot = NULL;
-  if (!glyph.face || FT_Load_Glyph(glyph.face, glyph.index, LOAD_FLAGS) != 0)
-    return 0;
+  if (!glyph.face || FT_Load_Glyph(glyph.face, glyph.index, LOAD_FLAGS) != 0) return 0;
   *slot = glyph.face->glyph;
   return (*slot)->linearHoriAdvance >> 10; /* from 16.16 */
 }
@@ -42,8 +38,8 @@ static FT_Pos advance_of(th_plot *plot, uint32_t code, int size) {
 /* Cuts letters off the end until an ellipsis fits behind them. */
 static FT_Pos shorten(th_plot *plot, th_text *text, FT_Pos width, FT_Pos widest) {
   FT_Pos dots = advance_of(plot, ELLIPSIS, text->size);
-  while (text->count > 0 && (width + dots > widest || text->count == TH_TEXT_CODES ||
-                             text->code[text->count - 1] == ' ')) {
+  while (text->count > 0 &&
+         (width + dots > widest || text->count == TH_TEXT_CODES || text->code[text->count - 1] == ' ')) {
     text->count--;
     width -= advance_of(plot, text->code[text->count], text->size);
   }
@@ -56,32 +52,27 @@ void th_text_set(th_plot *plot, th_text *text, const char *utf8, int size, int w
   text->count = 0;
   text->size = size;
   text->width = 0;
-  if (!utf8 || !th_plot_has_text(plot))
-    return;
+  if (!utf8 || !th_plot_has_text(plot)) return;
   while (*utf8 && text->count < TH_TEXT_CODES) {
     uint32_t code = visible(th_utf8_next(&utf8));
     text->code[text->count++] = code;
     width += advance_of(plot, code, size);
   }
-  if (*utf8 || width > (FT_Pos)widest * ONE)
-    width = shorten(plot, text, width, (FT_Pos)widest * ONE);
+  if (*utf8 || width > (FT_Pos)widest * ONE) width = shorten(plot, text, width, (FT_Pos)widest * ONE);
   text->width = (int)((width + ONE - 1) / ONE);
 }
 
 /* Blends a glyph's grey bitmap; `along` and `down` are where the pen stands on the line of text. */
 static void blend_glyph(th_canvas *canvas, FT_GlyphSlot slot, int x, int y, int along, int down, bool up) {
   const FT_Bitmap *bitmap = &slot->bitmap;
-  if (bitmap->pixel_mode != FT_PIXEL_MODE_GRAY)
-    return;
+  if (bitmap->pixel_mode != FT_PIXEL_MODE_GRAY) return;
   for (int row = 0; row < (int)bitmap->rows; row++) {
     for (int column = 0; column < (int)bitmap->width; column++) {
       uint8_t coverage = bitmap->buffer[row * bitmap->pitch + column];
       int a = along + slot->bitmap_left + column;
       int d = down - slot->bitmap_top + row;
-      if (up)
-        th_canvas_blend(canvas, x + d, y - 1 - a, TH_INK, coverage);
-      else
-        th_canvas_blend(canvas, x + a, y + d, TH_INK, coverage);
+      if (up) th_canvas_blend(canvas, x + d, y - 1 - a, TH_INK, coverage);
+      else th_canvas_blend(canvas, x + a, y + d, TH_INK, coverage);
     }
   }
 }
@@ -118,6 +109,4 @@ void th_text_draw_up(th_plot *plot, th_canvas *canvas, const th_text *text, int 
   draw(plot, canvas, text, x, y, align, true);
 }
 
-int th_text_height(const th_plot *plot, int size) {
-  return th_plot_has_text(plot) ? size + 2 : 0;
-}
+int th_text_height(const th_plot *plot, int size) { return th_plot_has_text(plot) ? size + 2 : 0; }

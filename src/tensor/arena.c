@@ -24,27 +24,25 @@
 #define GAP_BYTES 0
 #endif
 
-#define ALIGNMENT 64                        /* a cache line, and the widest vector register */
-#define SMALLEST_BLOCK ((size_t)1 << 20)    /* small enough for a toy, large enough to be rarely joined */
-#define LARGEST_REQUEST (SIZE_MAX / 4)      /* so that no sum below can wrap around */
+#define ALIGNMENT 64                     /* a cache line, and the widest vector register */
+#define SMALLEST_BLOCK ((size_t)1 << 20) /* small enough for a toy, large enough to be rarely joined */
+#define LARGEST_REQUEST (SIZE_MAX / 4)   /* so that no sum below can wrap around */
 
 typedef struct block {
   struct block *next; /* the block that was made before this one */
   char *data;
   size_t capacity;
-  size_t filled;      /* bytes taken from the front, gaps and all; a multiple of ALIGNMENT */
-  size_t marked;      /* what was filled at the mark */
+  size_t filled; /* bytes taken from the front, gaps and all; a multiple of ALIGNMENT */
+  size_t marked; /* what was filled at the mark */
 } block;
 
 struct th_arena {
-  block *newest;  /* and the largest, since blocks double; NULL until the first allocation */
-  block *current; /* where the last allocation came from: the first place to look */
+  block *newest;       /* and the largest, since blocks double; NULL until the first allocation */
+  block *current;      /* where the last allocation came from: the first place to look */
   size_t used, marked; /* now, and at the mark */
 };
 
-static size_t round_up(size_t bytes, size_t multiple) {
-  return (bytes + multiple - 1) / multiple * multiple;
-}
+static size_t round_up(size_t bytes, size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
 static block *block_new(size_t capacity) {
   block *made = malloc(sizeof *made);
@@ -68,9 +66,7 @@ static void blocks_free(block *first) {
   }
 }
 
-th_arena *th_arena_new(void) {
-  return calloc(1, sizeof(th_arena));
-}
+th_arena *th_arena_new(void) { return calloc(1, sizeof(th_arena)); }
 
 void th_arena_free(th_arena *arena) {
   if (!arena) return;
@@ -78,9 +74,7 @@ void th_arena_free(th_arena *arena) {
   free(arena);
 }
 
-static bool has_room(const block *in, size_t bytes) {
-  return in && bytes <= in->capacity - in->filled;
-}
+static bool has_room(const block *in, size_t bytes) { return in && bytes <= in->capacity - in->filled; }
 
 /* A new block of twice the newest or, if there is no memory for that, of just what is needed. */
 static block *grow(th_arena *arena, size_t bytes) {
@@ -152,6 +146,4 @@ void th_arena_reset(th_arena *arena) {
 }
 
 /* Counted in whole lines of 64 bytes. */
-size_t th_arena_used(const th_arena *arena) {
-  return arena->used;
-}
+size_t th_arena_used(const th_arena *arena) { return arena->used; }

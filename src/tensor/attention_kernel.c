@@ -17,11 +17,12 @@ static int64_t ld(const th_tensor *x) { return x->shape[2] == 1 ? x->shape[3] : 
 static void forward_head(void *context, int64_t head) {
   const th_attention_job *j = context;
   th_dtype dtype = j->q.dtype;
-  int64_t rows = j->weights.shape[2], columns = j->weights.shape[3], depth = j->q.shape[3], width = j->v.shape[3];
+  int64_t rows = j->weights.shape[2], columns = j->weights.shape[3], depth = j->q.shape[3],
+          width = j->v.shape[3];
   int64_t size = (int64_t)th_dtype_size(dtype);
   char *p = head_of(&j->weights, head), *used = p;
-  th_gemm(dtype, false, true, rows, columns, depth, j->scale, head_of(&j->q, head), ld(&j->q), head_of(&j->k, head),
-          ld(&j->k), 0, p, columns);
+  th_gemm(dtype, false, true, rows, columns, depth, j->scale, head_of(&j->q, head), ld(&j->q),
+          head_of(&j->k, head), ld(&j->k), 0, p, columns);
   for (int64_t i = 0; i < rows; i++) {
     char *row = p + i * columns * size;
     if (j->bias.data)
@@ -31,7 +32,8 @@ static void forward_head(void *context, int64_t head) {
   }
   if (j->dropped.data) {
     used = head_of(&j->dropped, head);
-    TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)p, (void *)used);
+    TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)p,
+           (void *)used);
   }
   th_gemm(dtype, false, false, rows, width, columns, 1, used, columns, head_of(&j->v, head), ld(&j->v), 0,
           head_of(&j->out, head), ld(&j->out));
@@ -40,25 +42,27 @@ static void forward_head(void *context, int64_t head) {
 static void backward_head(void *context, int64_t head) {
   const th_attention_job *j = context;
   th_dtype dtype = j->q.dtype;
-  int64_t rows = j->weights.shape[2], columns = j->weights.shape[3], depth = j->q.shape[3], width = j->v.shape[3];
+  int64_t rows = j->weights.shape[2], columns = j->weights.shape[3], depth = j->q.shape[3],
+          width = j->v.shape[3];
   int64_t size = (int64_t)th_dtype_size(dtype);
   char *p = head_of(&j->weights, head), *g = head_of(&j->gscores, head), *gout = head_of(&j->gout, head);
   if (j->gv.data)
-    th_gemm(dtype, true, false, columns, width, rows, 1, j->dropped.data ? head_of(&j->dropped, head) : p, columns,
-            gout, ld(&j->gout), 1, head_of(&j->gv, head), ld(&j->gv));
-  th_gemm(dtype, false, true, rows, columns, width, 1, gout, ld(&j->gout), head_of(&j->v, head), ld(&j->v), 0, g,
-          columns);
+    th_gemm(dtype, true, false, columns, width, rows, 1, j->dropped.data ? head_of(&j->dropped, head) : p,
+            columns, gout, ld(&j->gout), 1, head_of(&j->gv, head), ld(&j->gv));
+  th_gemm(dtype, false, true, rows, columns, width, 1, gout, ld(&j->gout), head_of(&j->v, head), ld(&j->v), 0,
+          g, columns);
   if (j->dropped.data)
-    TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)g, (void *)g);
+    TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)g,
+           (void *)g);
   for (int64_t i = 0; i < rows; i++)
     TH_FOR(dtype, softmax_inplace_backward, columns, (void *)(p + i * columns * size),
            (void *)(g + i * columns * size));
   if (j->gq.data)
-    th_gemm(dtype, false, false, rows, depth, columns, j->scale, g, columns, head_of(&j->k, head), ld(&j->k), 1,
-            head_of(&j->gq, head), ld(&j->gq));
+    th_gemm(dtype, false, false, rows, depth, columns, j->scale, g, columns, head_of(&j->k, head), ld(&j->k),
+            1, head_of(&j->gq, head), ld(&j->gq));
   if (j->gk.data)
-    th_gemm(dtype, true, false, columns, depth, rows, j->scale, g, columns, head_of(&j->q, head), ld(&j->q), 1,
-            head_of(&j->gk, head), ld(&j->gk));
+    th_gemm(dtype, true, false, columns, depth, rows, j->scale, g, columns, head_of(&j->q, head), ld(&j->q),
+            1, head_of(&j->gk, head), ld(&j->gk));
 }
 
 static void run(th_pool *pool, th_task *task, const th_attention_job *job) {

@@ -11,12 +11,13 @@
 
 #define PICK(dtype, name) ((dtype) == TH_F32 ? name##_f32 : name##_f64)
 
-static void run2(th_pool *pool, const th_tensor *x, const th_tensor *y, th_loop_inner *inner, const void *settings) {
+static void run2(th_pool *pool, const th_tensor *x, const th_tensor *y, th_loop_inner *inner,
+                 const void *settings) {
   th_loop_run(pool, 2, (const th_tensor *[]){x, y}, inner, settings);
 }
 
-static void run3(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *y, th_loop_inner *inner,
-                 const void *settings) {
+static void run3(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *y,
+                 th_loop_inner *inner, const void *settings) {
   th_loop_run(pool, 3, (const th_tensor *[]){a, b, y}, inner, settings);
 }
 
@@ -34,11 +35,13 @@ void th_k_axpy(th_pool *pool, double alpha, const th_tensor *x, const th_tensor 
   run2(pool, x, y, PICK(y->dtype, run_axpy), &alpha);
 }
 
-void th_k_add_product(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, const th_tensor *y) {
+void th_k_add_product(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b,
+                      const th_tensor *y) {
   run3(pool, a, b, y, PICK(y->dtype, run_add_product), &alpha);
 }
 
-void th_k_add_quotient(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, const th_tensor *y) {
+void th_k_add_quotient(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b,
+                       const th_tensor *y) {
   run3(pool, a, b, y, PICK(y->dtype, run_add_quotient), &alpha);
 }
 
@@ -104,8 +107,8 @@ static void unary_backward_piece(void *context, int64_t piece) {
   }
 }
 
-void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const th_tensor *y, const th_tensor *gy,
-                         const th_tensor *gx) {
+void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const th_tensor *y,
+                         const th_tensor *gy, const th_tensor *gx) {
   span s = {.kind = kind, .x = x, .y = y, .gy = gy, .gx = gx, .count = th_tensor_count(x)};
   run_span(pool, unary_backward_piece, &s);
 }
@@ -113,10 +116,12 @@ void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const
 static void dropout_piece(void *context, int64_t piece) {
   const span *s = context;
   int64_t end, begin = piece_of(s, piece, &end);
-  TH_FOR(s->x->dtype, dropout, end - begin, s->alpha, at(s->x, begin), s->keep + begin, s->add, at(s->y, begin));
+  TH_FOR(s->x->dtype, dropout, end - begin, s->alpha, at(s->x, begin), s->keep + begin, s->add,
+         at(s->y, begin));
 }
 
-void th_k_dropout(th_pool *pool, double scale, const th_tensor *x, const uint8_t *keep, bool add, const th_tensor *y) {
+void th_k_dropout(th_pool *pool, double scale, const th_tensor *x, const uint8_t *keep, bool add,
+                  const th_tensor *y) {
   span s = {.alpha = scale, .x = x, .y = y, .keep = keep, .add = add, .count = th_tensor_count(x)};
   run_span(pool, dropout_piece, &s);
 }

@@ -13,14 +13,17 @@ void th_blas_one_thread(void) {
   if (openblas_get_num_threads() != 1) openblas_set_num_threads(1);
 }
 
-void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, double alpha,
-             const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc) {
-  enum CBLAS_TRANSPOSE ta = transpose_a ? CblasTrans : CblasNoTrans, tb = transpose_b ? CblasTrans : CblasNoTrans;
+void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+             double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
+             int64_t ldc) {
+  enum CBLAS_TRANSPOSE ta = transpose_a ? CblasTrans : CblasNoTrans,
+                       tb = transpose_b ? CblasTrans : CblasNoTrans;
   if (dtype == TH_F32)
-    cblas_sgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, (float)alpha, a, (int)lda, b, (int)ldb, (float)beta,
-                c, (int)ldc);
+    cblas_sgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, (float)alpha, a, (int)lda, b, (int)ldb,
+                (float)beta, c, (int)ldc);
   else
-    cblas_dgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    cblas_dgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
+                (int)ldc);
 }
 
 /* How BLAS sees the last two axes: row-major with a leading dimension, or its transpose. */
@@ -67,18 +70,19 @@ static char *batch_data(const th_tensor *x, int64_t batch) {
 static void product_piece(void *context, int64_t index) {
   const product *p = context;
   int64_t batch = p->first_batch + index / p->pieces, row = index % p->pieces * p->rows;
-  int64_t m = p->c->shape[p->c->ndim - 2] - row, n = p->c->shape[p->c->ndim - 1], k = p->a->shape[p->a->ndim - 1];
+  int64_t m = p->c->shape[p->c->ndim - 2] - row, n = p->c->shape[p->c->ndim - 1],
+          k = p->a->shape[p->a->ndim - 1];
   if (m > p->rows) m = p->rows;
   int64_t size = (int64_t)th_dtype_size(p->c->dtype);
   char *a = batch_data(p->a, batch) + row * (p->la.transposed ? 1 : p->la.ld) * size;
   char *b = batch_data(p->b, batch);
   char *c = batch_data(p->c, batch) + row * (p->lc.transposed ? 1 : p->lc.ld) * size;
   if (p->lc.transposed) /* c' = b' a' */
-    th_gemm(p->c->dtype, !p->lb.transposed, !p->la.transposed, n, m, k, p->alpha, b, p->lb.ld, a, p->la.ld, p->beta,
-            c, p->lc.ld);
+    th_gemm(p->c->dtype, !p->lb.transposed, !p->la.transposed, n, m, k, p->alpha, b, p->lb.ld, a, p->la.ld,
+            p->beta, c, p->lc.ld);
   else
-    th_gemm(p->c->dtype, p->la.transposed, p->lb.transposed, m, n, k, p->alpha, a, p->la.ld, b, p->lb.ld, p->beta, c,
-            p->lc.ld);
+    th_gemm(p->c->dtype, p->la.transposed, p->lb.transposed, m, n, k, p->alpha, a, p->la.ld, b, p->lb.ld,
+            p->beta, c, p->lc.ld);
 }
 
 static void cut(product *p, int64_t m, int64_t work) {
@@ -108,5 +112,6 @@ void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tenso
     th_parallel(small ? NULL : pool, batches * p.pieces, product_piece, &p);
     return;
   }
-  for (; p.first_batch < batches; p.first_batch++) th_parallel(p.pieces > 1 ? pool : NULL, p.pieces, product_piece, &p);
+  for (; p.first_batch < batches; p.first_batch++)
+    th_parallel(p.pieces > 1 ? pool : NULL, p.pieces, product_piece, &p);
 }

@@ -33,19 +33,29 @@ bool th_broadcast_shape(const th_tensor *a, const th_tensor *b, int *ndim, int64
 typedef enum { TH_ADD, TH_SUB, TH_MUL, TH_DIV } th_binary;
 void th_k_binary(th_pool *pool, th_binary kind, const th_tensor *a, const th_tensor *b, const th_tensor *y);
 
-void th_k_copy(th_pool *pool, const th_tensor *x, const th_tensor *y);                 /* y = x, any strides */
-void th_k_axpy(th_pool *pool, double alpha, const th_tensor *x, const th_tensor *y);   /* y += alpha x */
-void th_k_add_product(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, const th_tensor *y);
-void th_k_add_quotient(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, const th_tensor *y);
+void th_k_copy(th_pool *pool, const th_tensor *x, const th_tensor *y);               /* y = x, any strides */
+void th_k_axpy(th_pool *pool, double alpha, const th_tensor *x, const th_tensor *y); /* y += alpha x */
+void th_k_add_product(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b,
+                      const th_tensor *y);
+void th_k_add_quotient(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b,
+                       const th_tensor *y);
 
 typedef enum {
-  TH_SCALE, TH_EXP, TH_LOG, TH_SQRT, TH_TANH, TH_SIGMOID, TH_RELU, TH_GELU_TANH, TH_GELU_ERF
+  TH_SCALE,
+  TH_EXP,
+  TH_LOG,
+  TH_SQRT,
+  TH_TANH,
+  TH_SIGMOID,
+  TH_RELU,
+  TH_GELU_TANH,
+  TH_GELU_ERF
 } th_unary;
 /* y = f(x) over contiguous memory; `alpha` is TH_SCALE's factor. */
 void th_k_unary(th_pool *pool, th_unary kind, double alpha, const th_tensor *x, const th_tensor *y);
 /* gx += gy f'(x), contiguous, y = f(x); not for TH_SCALE, whose gradient is th_k_axpy. */
-void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const th_tensor *y, const th_tensor *gy,
-                         const th_tensor *gx);
+void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const th_tensor *y,
+                         const th_tensor *gy, const th_tensor *gx);
 
 /* y = largest of x over the axes where y's size is 1 (y has x's number of axes). */
 void th_k_max(const th_tensor *x, const th_tensor *y);
@@ -60,16 +70,17 @@ int64_t th_k_first_not_finite(const th_tensor *x);
 /* ---- matrix products ------------------------------------------------------------------------- */
 
 /* c = alpha a b + beta c over the last two axes, batched over the others. All three have the same
- * number of axes; a batch axis may have stride 0 (broadcast), and where c's has, the products are
- * summed one after the other. Each matrix needs unit stride along one of its two axes: see
+ * number of axes; a batch axis may have stride 0 (broadcast), and where c's has, beta must be 1: the
+ * products are summed one after the other. Each matrix needs unit stride along one of its two axes: see
  * th_is_matrix. Threads share batches and rows. */
 void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, double beta,
                  const th_tensor *c);
 bool th_is_matrix(const th_tensor *x); /* can BLAS read the last two axes where they lie? */
 
 /* c = alpha op(a) op(b) + beta c: one plain call on the caller's thread. [m,k] x [k,n] */
-void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, double alpha,
-             const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc);
+void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+             double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
+             int64_t ldc);
 void th_blas_one_thread(void); /* before the first th_gemm of a parallel part */
 
 /* ---- rows: softmax, normalisation, losses; contiguous [rows, n] unless said -------------------- */
@@ -84,9 +95,10 @@ void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, co
 void th_k_layer_norm(th_pool *pool, double epsilon, const th_tensor *x, const th_tensor *weight,
                      const th_tensor *bias, const th_tensor *y, const th_tensor *mean, const th_tensor *rstd);
 /* gx, gweight and gbias may be NULL. `partial` [pieces, 2, n] with pieces from th_k_row_pieces(rows). */
-void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor *weight, const th_tensor *mean,
-                              const th_tensor *rstd, const th_tensor *gy, const th_tensor *partial,
-                              const th_tensor *gx, const th_tensor *gweight, const th_tensor *gbias);
+void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor *weight,
+                              const th_tensor *mean, const th_tensor *rstd, const th_tensor *gy,
+                              const th_tensor *partial, const th_tensor *gx, const th_tensor *gweight,
+                              const th_tensor *gbias);
 int64_t th_k_row_pieces(int64_t rows); /* in how many fixed pieces rows are summed */
 
 /* gb[n] += the sum of g [rows, n] over its rows; partial [pieces, n]. */
@@ -105,23 +117,24 @@ void th_k_gather(const th_tensor *table, const int32_t *ids, const th_tensor *y)
 void th_k_scatter_add(const th_tensor *gy, const int32_t *ids, const th_tensor *gtable);
 
 /* y (+)= x keep / (1 - p): contiguous. */
-void th_k_dropout(th_pool *pool, double scale, const th_tensor *x, const uint8_t *keep, bool add, const th_tensor *y);
+void th_k_dropout(th_pool *pool, double scale, const th_tensor *x, const uint8_t *keep, bool add,
+                  const th_tensor *y);
 
 /* ---- scaled dot-product attention --------------------------------------------------------------- */
 
 /* q [B,H,Tq,D], k [B,H,Tk,D], v [B,H,Tk,V], any strides with unit stride last; weights [B,H,Tq,Tk]
  * contiguous. */
 typedef struct th_attention_job {
-  th_tensor q, k, v, out;  /* out [B,H,Tq,V] */
-  th_tensor bias;          /* added to the scores, broadcast to [B,H,Tq,Tk]; data NULL: none */
+  th_tensor q, k, v, out; /* out [B,H,Tq,V] */
+  th_tensor bias;         /* added to the scores, broadcast to [B,H,Tq,Tk]; data NULL: none */
   th_mask mask;
   double scale;
-  th_tensor weights;       /* softmax of the scores */
-  th_tensor dropped;       /* weights after dropout; data NULL: none */
-  const uint8_t *keep;     /* [B,H,Tq,Tk], with dropped */
-  double keep_scale;       /* 1 / (1 - p) */
+  th_tensor weights;          /* softmax of the scores */
+  th_tensor dropped;          /* weights after dropout; data NULL: none */
+  const uint8_t *keep;        /* [B,H,Tq,Tk], with dropped */
+  double keep_scale;          /* 1 / (1 - p) */
   th_tensor gout, gq, gk, gv; /* backward; data NULL where no gradient is wanted */
-  th_tensor gscores;       /* [B,H,Tq,Tk]: backward fills it with the gradient of the scores, so of the bias */
+  th_tensor gscores; /* [B,H,Tq,Tk]: backward fills it with the gradient of the scores, so of the bias */
 } th_attention_job;
 void th_k_attention(th_pool *pool, const th_attention_job *job);
 void th_k_attention_backward(th_pool *pool, const th_attention_job *job);

@@ -77,7 +77,8 @@ static void walk_piece(void *context, int64_t piece) {
   int64_t begin = piece * w->per_piece, count = loop->shape[0] - begin;
   if (count > w->per_piece) count = w->per_piece;
   char *at[TH_LOOP_MAX];
-  for (int k = 0; k < loop->operands; k++) at[k] = loop->data[k] + begin * loop->stride[k][0] * loop->element[k];
+  for (int k = 0; k < loop->operands; k++)
+    at[k] = loop->data[k] + begin * loop->stride[k][0] * loop->element[k];
   walk_axis(w, 0, at, count);
 }
 

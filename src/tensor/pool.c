@@ -29,8 +29,8 @@
 #define JOINED (OPEN - 1)
 
 struct th_pool {
-  int threads;  /* the caller's among them */
-  int started;  /* workers that run */
+  int threads; /* the caller's among them */
+  int started; /* workers that run */
   bool may_spin;
   pthread_t *workers;
 
@@ -84,9 +84,7 @@ static bool spin_until(th_pool *pool, condition *holds, uint64_t seen) {
 
 /* ---- the workers ---- */
 
-static bool is_new(uint64_t state, uint64_t seen) {
-  return (state & OPEN) && state / ROUND_STEP != seen;
-}
+static bool is_new(uint64_t state, uint64_t seen) { return (state & OPEN) && state / ROUND_STEP != seen; }
 
 static bool worker_is_wanted(th_pool *pool, uint64_t seen) {
   return is_new(atomic_load(&pool->state), seen) || atomic_load(&pool->stop);
@@ -163,7 +161,8 @@ static void open_round(th_pool *pool, int64_t count, th_task *task, void *contex
   if (!asleep) return;
   pthread_mutex_lock(&pool->lock);
   if (count > asleep) pthread_cond_broadcast(&pool->offered);
-  else for (int64_t i = 1; i < count; i++) pthread_cond_signal(&pool->offered);
+  else
+    for (int64_t i = 1; i < count; i++) pthread_cond_signal(&pool->offered);
   pthread_mutex_unlock(&pool->lock);
 }
 
@@ -227,7 +226,7 @@ th_pool *th_pool_new(int threads) {
   th_pool *pool = pool_alloc(threads < 1 ? here : threads);
   if (!pool) return NULL;
   pool->may_spin = pool->threads <= here; /* else a spinning thread keeps a working one waiting */
-  pthread_mutex_init(&pool->lock, NULL); /* on Linux these three cannot fail */
+  pthread_mutex_init(&pool->lock, NULL);  /* on Linux these three cannot fail */
   pthread_cond_init(&pool->offered, NULL);
   pthread_cond_init(&pool->left, NULL);
   start_workers(pool);
@@ -250,6 +249,4 @@ void th_pool_free(th_pool *pool) {
   free(pool);
 }
 
-int th_pool_threads(const th_pool *pool) {
-  return pool ? pool->threads : 1;
-}
+int th_pool_threads(const th_pool *pool) { return pool ? pool->threads : 1; }

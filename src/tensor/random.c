@@ -33,14 +33,10 @@ void th_random_block(th_random random, uint64_t position, uint32_t out[4]) {
   out[3] = c3;
 }
 
-static uint64_t join_words(const uint32_t words[2]) {
-  return words[0] | (uint64_t)words[1] << 32;
-}
+static uint64_t join_words(const uint32_t words[2]) { return words[0] | (uint64_t)words[1] << 32; }
 
 /* The 53 high bits, as many as a double holds. */
-static double unit(uint64_t bits) {
-  return (double)(bits >> 11) * TWO_TO_MINUS_53;
-}
+static double unit(uint64_t bits) { return (double)(bits >> 11) * TWO_TO_MINUS_53; }
 
 uint64_t th_random_u64(th_random random, uint64_t position) {
   uint32_t words[4];

@@ -8,8 +8,8 @@
 #define TH_KERNELS "rows.inc"
 #include "each_real.h"
 
-#define PIECE 8192     /* elements a thread takes at once */
-#define PIECE_ROWS 64  /* rows of a piece whose partial sum is kept apart */
+#define PIECE 8192    /* elements a thread takes at once */
+#define PIECE_ROWS 64 /* rows of a piece whose partial sum is kept apart */
 #define PIECES_MAX 16
 
 static void *at(const th_tensor *tensor, int64_t index) {
@@ -43,7 +43,8 @@ void th_softmax_one(th_dtype dtype, int64_t n, row_view see, bool logarithm, con
   TH_FOR(dtype, softmax_row, n, see, logarithm, x, y);
 }
 
-void th_softmax_one_backward(th_dtype dtype, int64_t n, bool logarithm, const void *y, const void *gy, void *gx) {
+void th_softmax_one_backward(th_dtype dtype, int64_t n, bool logarithm, const void *y, const void *gy,
+                             void *gx) {
   TH_FOR(dtype, softmax_row_backward, n, logarithm, y, gy, gx);
 }
 
@@ -74,12 +75,13 @@ static void run_rows(th_pool *pool, th_task *task, row_work *w) {
 
 static void softmax_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  EACH_ROW(w, piece, r)
+  EACH_ROW (w, piece, r)
     th_softmax_one(w->x->dtype, w->n, th_row_visible(w->mask, w->x, r), w->logarithm, at(w->x, r * w->n),
                    at(w->y, r * w->n));
 }
 
-void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_tensor *x, const th_tensor *y) {
+void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_tensor *x,
+                  const th_tensor *y) {
   row_work w = over_rows(x);
   w.logarithm = logarithm, w.mask = mask, w.y = y;
   run_rows(pool, softmax_piece, &w);
@@ -87,7 +89,7 @@ void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_t
 
 static void softmax_backward_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  EACH_ROW(w, piece, r)
+  EACH_ROW (w, piece, r)
     th_softmax_one_backward(w->x->dtype, w->n, w->logarithm, at(w->y, r * w->n), at(w->gy, r * w->n),
                             at(w->gx, r * w->n));
 }
@@ -101,13 +103,14 @@ void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, co
 
 static void layer_norm_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  EACH_ROW(w, piece, r)
+  EACH_ROW (w, piece, r)
     TH_FOR(w->x->dtype, layer_norm_row, w->n, w->number, at(w->x, r * w->n), w->weight->data, w->bias->data,
            at(w->y, r * w->n), at(w->mean, r), at(w->rstd, r));
 }
 
 void th_k_layer_norm(th_pool *pool, double epsilon, const th_tensor *x, const th_tensor *weight,
-                     const th_tensor *bias, const th_tensor *y, const th_tensor *mean, const th_tensor *rstd) {
+                     const th_tensor *bias, const th_tensor *y, const th_tensor *mean,
+                     const th_tensor *rstd) {
   row_work w = over_rows(x);
   w.number = epsilon, w.weight = weight, w.bias = bias, w.y = y, w.mean = mean, w.rstd = rstd;
   run_rows(pool, layer_norm_piece, &w);
@@ -115,7 +118,7 @@ void th_k_layer_norm(th_pool *pool, double epsilon, const th_tensor *x, const th
 
 static void cross_entropy_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  EACH_ROW(w, piece, r) {
+  EACH_ROW (w, piece, r) {
     if (w->targets[r] < 0) {
       th_tensor one = {.dtype = w->y->dtype, .data = at(w->y, r)};
       th_fill(&one, 0);
@@ -134,7 +137,7 @@ void th_k_cross_entropy(th_pool *pool, double smoothing, const th_tensor *logits
 
 static void cross_entropy_backward_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  EACH_ROW(w, piece, r)
+  EACH_ROW (w, piece, r)
     if (w->targets[r] >= 0) {
       if (w->x->dtype == TH_F32)
         cross_entropy_row_backward_f32(w->n, w->number, w->scale, at(w->x, r * w->n), w->targets[r],
@@ -176,11 +179,12 @@ static void join(const th_tensor *partial, int64_t kinds, int64_t which, int64_t
 static void layer_norm_backward_piece(void *context, int64_t piece) {
   const row_work *w = context;
   char *gweight = at(w->partial, piece * 2 * w->n), *gbias = at(w->partial, (piece * 2 + 1) * w->n);
-  EACH_ROW(w, piece, r) {
+  EACH_ROW (w, piece, r) {
     void *gx = w->gx ? at(w->gx, r * w->n) : NULL;
     if (w->x->dtype == TH_F32)
       layer_norm_row_backward_f32(w->n, at(w->x, r * w->n), w->weight->data, *(float *)at(w->mean, r),
-                                  *(float *)at(w->rstd, r), at(w->gy, r * w->n), gx, (float *)gweight, (float *)gbias);
+                                  *(float *)at(w->rstd, r), at(w->gy, r * w->n), gx, (float *)gweight,
+                                  (float *)gbias);
     else
       layer_norm_row_backward_f64(w->n, at(w->x, r * w->n), w->weight->data, *(double *)at(w->mean, r),
                                   *(double *)at(w->rstd, r), at(w->gy, r * w->n), gx, (double *)gweight,
@@ -188,9 +192,10 @@ static void layer_norm_backward_piece(void *context, int64_t piece) {
   }
 }
 
-void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor *weight, const th_tensor *mean,
-                              const th_tensor *rstd, const th_tensor *gy, const th_tensor *partial,
-                              const th_tensor *gx, const th_tensor *gweight, const th_tensor *gbias) {
+void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor *weight,
+                              const th_tensor *mean, const th_tensor *rstd, const th_tensor *gy,
+                              const th_tensor *partial, const th_tensor *gx, const th_tensor *gweight,
+                              const th_tensor *gbias) {
   row_work w = over_rows(x);
   w.weight = weight, w.mean = mean, w.rstd = rstd, w.gy = gy, w.partial = partial, w.gx = gx;
   run_sums(pool, layer_norm_backward_piece, &w);
@@ -200,7 +205,8 @@ void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor
 
 static void column_sums_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  int64_t begin = piece * w->per_piece, rows = w->rows - begin < w->per_piece ? w->rows - begin : w->per_piece;
+  int64_t begin = piece * w->per_piece,
+          rows = w->rows - begin < w->per_piece ? w->rows - begin : w->per_piece;
   TH_FOR(w->x->dtype, add_rows, rows, w->n, at(w->x, begin * w->n), at(w->partial, piece * w->n));
 }
 

@@ -50,7 +50,8 @@ static int64_t checked_count(th_dtype dtype, int ndim, const int64_t *shape) {
 
 th_status th_tensor_new(th_tensor *tensor, th_dtype dtype, int ndim, const int64_t *shape, th_error *error) {
   int64_t count = checked_count(dtype, ndim, shape);
-  if (count < 0) return th_error_set(error, TH_ESHAPE, "tensor: %d axes, a negative size or too many elements", ndim);
+  if (count < 0)
+    return th_error_set(error, TH_ESHAPE, "tensor: %d axes, a negative size or too many elements", ndim);
   void *data = calloc(count ? (size_t)count : 1, th_dtype_size(dtype));
   if (!data) return th_error_set(error, TH_ENOMEM, "tensor: no memory for %lld elements", (long long)count);
   *tensor = th_tensor_of(data, dtype, ndim, shape);
@@ -118,7 +119,8 @@ void th_tensor_set(const th_tensor *tensor, int64_t index, double value) {
 th_status th_tensor_copy(const th_tensor *to, const th_tensor *from, th_error *error) {
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
   if (!th_tensor_same_shape(to, from))
-    return th_error_set(error, TH_ESHAPE, "copy: shapes %s and %s differ", th_shape_text(a, to), th_shape_text(b, from));
+    return th_error_set(error, TH_ESHAPE, "copy: shapes %s and %s differ", th_shape_text(a, to),
+                        th_shape_text(b, from));
   int64_t count = th_tensor_count(to);
   if (to->dtype == from->dtype && th_tensor_is_contiguous(to) && th_tensor_is_contiguous(from)) {
     if (count) memmove(to->data, from->data, (size_t)count * th_dtype_size(to->dtype));
@@ -136,7 +138,8 @@ void th_fill(const th_tensor *tensor, double value) {
 char *th_shape_text(char text[TH_SHAPE_TEXT], const th_tensor *tensor) {
   int used = snprintf(text, TH_SHAPE_TEXT, "[");
   for (int i = 0; i < tensor->ndim; i++)
-    used += snprintf(text + used, (size_t)(TH_SHAPE_TEXT - used), "%s%lld", i ? "," : "", (long long)tensor->shape[i]);
+    used += snprintf(text + used, (size_t)(TH_SHAPE_TEXT - used), "%s%lld", i ? "," : "",
+                     (long long)tensor->shape[i]);
   snprintf(text + used, (size_t)(TH_SHAPE_TEXT - used), "]");
   return text;
 }

@@ -61,15 +61,15 @@ typedef int32_t th_vi __attribute__((vector_size(TH_VECTOR_BYTES))); /* what com
 #define TH_DEFINE_D(name) \
   static inline th_vd th_vd_##name(th_vd x) { return TH_SLEEF_D(name)(x); }
 #else /* a processor for which SLEEF has no vectors: one lane after the other */
-#define TH_DEFINE_F(name)                                                          \
-  static inline th_vf th_vf_##name(th_vf x) {                                      \
-    for (int i = 0; i < TH_VF_LANES; i++) x[i] = Sleef_##name##f1_u10purec(x[i]);  \
-    return x;                                                                      \
+#define TH_DEFINE_F(name) \
+  static inline th_vf th_vf_##name(th_vf x) { \
+    for (int i = 0; i < TH_VF_LANES; i++) x[i] = Sleef_##name##f1_u10purec(x[i]); \
+    return x; \
   }
-#define TH_DEFINE_D(name)                                                          \
-  static inline th_vd th_vd_##name(th_vd x) {                                      \
-    for (int i = 0; i < TH_VD_LANES; i++) x[i] = Sleef_##name##d1_u10purec(x[i]);  \
-    return x;                                                                      \
+#define TH_DEFINE_D(name) \
+  static inline th_vd th_vd_##name(th_vd x) { \
+    for (int i = 0; i < TH_VD_LANES; i++) x[i] = Sleef_##name##d1_u10purec(x[i]); \
+    return x; \
   }
 #endif
 
@@ -101,23 +101,21 @@ static inline th_vf th_vf_tanh(th_vf x) {
 
 /* set: one value in all lanes. load, store: a whole vector, at any address. load_part: the first n
  * elements, and `pad` in the other lanes; it reads nothing past them, as store_part writes nothing. */
-#define TH_DEFINE_LANE_ACCESS(vector, element)                                         \
-  static inline vector vector##_set(element value) { return value - (vector){0}; }     \
-  static inline vector vector##_load(const element *from) {                            \
-    vector lanes;                                                                      \
-    memcpy(&lanes, from, sizeof lanes);                                                \
-    return lanes;                                                                      \
-  }                                                                                    \
-  static inline void vector##_store(element *to, vector lanes) {                       \
-    memcpy(to, &lanes, sizeof lanes);                                                  \
-  }                                                                                    \
+#define TH_DEFINE_LANE_ACCESS(vector, element) \
+  static inline vector vector##_set(element value) { return value - (vector){0}; } \
+  static inline vector vector##_load(const element *from) { \
+    vector lanes; \
+    memcpy(&lanes, from, sizeof lanes); \
+    return lanes; \
+  } \
+  static inline void vector##_store(element *to, vector lanes) { memcpy(to, &lanes, sizeof lanes); } \
   static inline vector vector##_load_part(const element *from, int64_t n, element pad) { \
-    vector lanes = vector##_set(pad);                                                  \
-    memcpy(&lanes, from, (size_t)n * sizeof *from);                                    \
-    return lanes;                                                                      \
-  }                                                                                    \
-  static inline void vector##_store_part(element *to, int64_t n, vector lanes) {       \
-    memcpy(to, &lanes, (size_t)n * sizeof *to);                                        \
+    vector lanes = vector##_set(pad); \
+    memcpy(&lanes, from, (size_t)n * sizeof *from); \
+    return lanes; \
+  } \
+  static inline void vector##_store_part(element *to, int64_t n, vector lanes) { \
+    memcpy(to, &lanes, (size_t)n * sizeof *to); \
   }
 
 TH_DEFINE_LANE_ACCESS(th_vf, float)

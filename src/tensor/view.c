@@ -24,13 +24,14 @@ bool th_view_reshape(th_tensor *view, const th_tensor *of, int ndim, const int64
   int old = of->ndim - 1, new = ndim - 1;
   while (old >= 0) {
     int64_t run = of->shape[old], stride = of->stride[old];
-    while (old > 0 && (of->shape[old - 1] == 1 || of->stride[old - 1] == run * stride)) run *= of->shape[--old];
+    while (old > 0 && (of->shape[old - 1] == 1 || of->stride[old - 1] == run * stride))
+      run *= of->shape[--old];
     old--;
     while (new >= 0 && (run > 1 || made.shape[new] == 1)) {
       if (run % made.shape[new]) return false;
       made.stride[new] = stride;
       stride *= made.shape[new];
-      run /= made.shape[new--];
+      run /= made.shape[new --];
     }
     if (run != 1) return false;
   }

@@ -35,7 +35,8 @@ static void shake(th_params *set) {
     th_fill_uniform(&th_params_at(set, i)->value, -0.8, 0.8, (th_random){9, (uint64_t)i});
 }
 
-static th_status check_layer(th_params *set, fixture *f, bool fast, th_gradcheck_report *report, th_error *error) {
+static th_status check_layer(th_params *set, fixture *f, bool fast, th_gradcheck_report *report,
+                             th_error *error) {
   th_tensor x = {0}, memory = {0};
   th_gradcheck_options options = {.fast = fast, .seed = 3};
   th_status status = th_params_make(set, TH_F64, 1, error);
@@ -110,28 +111,42 @@ static th_var *forward_tapped(const fixture *f, th_var *x, th_var *memory) {
   return th_nn_attention_forward(&f->attention, x, memory, NULL, &(th_tap){.see = ignore});
 }
 
-static th_status attention(forward_function *forward, th_nn_attention_config config, bool separate, bool gate, bool fast,
-                           th_gradcheck_report *report, th_error *error) {
+static th_status attention(forward_function *forward, th_nn_attention_config config, bool separate, bool gate,
+                           bool fast, th_gradcheck_report *report, th_error *error) {
   th_params *set = th_params_new();
   config.width = WIDTH, config.heads = HEADS;
   fixture f = {.forward = forward, .attention = th_nn_attention_make(set, "attention", &config)};
   f.attention.separate = separate;
-  if (gate) f.attention.gate = th_params_add(set, "attention", "gate", (th_init){.kind = TH_INIT_ONES}, 1, (int64_t[]){HEADS});
+  if (gate)
+    f.attention.gate =
+        th_params_add(set, "attention", "gate", (th_init){.kind = TH_INIT_ONES}, 1, (int64_t[]){HEADS});
   return check_layer(set, &f, fast, report, error);
 }
 
-LAYER(self_fused) { return attention(forward_self, (th_nn_attention_config){0}, false, false, fast, report, error); }
-LAYER(self_separate) { return attention(forward_self, (th_nn_attention_config){0}, true, true, fast, report, error); }
-LAYER(cross) { return attention(forward_cross, (th_nn_attention_config){0}, false, true, fast, report, error); }
-LAYER(cross_widths) {
-  return attention(forward_cross, (th_nn_attention_config){.key_width = 3, .value_width = 2}, false, false, fast, report, error);
+LAYER(self_fused) {
+  return attention(forward_self, (th_nn_attention_config){0}, false, false, fast, report, error);
 }
-LAYER(tapped) { return attention(forward_tapped, (th_nn_attention_config){0}, false, true, fast, report, error); }
+LAYER(self_separate) {
+  return attention(forward_self, (th_nn_attention_config){0}, true, true, fast, report, error);
+}
+LAYER(cross) {
+  return attention(forward_cross, (th_nn_attention_config){0}, false, true, fast, report, error);
+}
+LAYER(cross_widths) {
+  return attention(forward_cross, (th_nn_attention_config){.key_width = 3, .value_width = 2}, false, false,
+                   fast, report, error);
+}
+LAYER(tapped) {
+  return attention(forward_tapped, (th_nn_attention_config){0}, false, true, fast, report, error);
+}
 
 /* ---- encoder and decoder layers ------------------------------------------------------------------------- */
 
 static th_nn_layer_config layer_config(bool pre) {
-  return (th_nn_layer_config){.width = WIDTH, .heads = HEADS, .feed_forward = HIDDEN, .norm_first = pre,
+  return (th_nn_layer_config){.width = WIDTH,
+                              .heads = HEADS,
+                              .feed_forward = HIDDEN,
+                              .norm_first = pre,
                               .activation = pre ? TH_ACT_GELU_TANH : TH_ACT_RELU};
 }
 
@@ -170,7 +185,8 @@ LAYER(decoder_post) { return decoder(false, fast, report, error); }
 
 static int transformer_loss(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   const th_transformer *model = context;
-  int32_t source_ids[] = {3, 5, 2, 6, /**/ 4, 2, 0, 0}, begin_ids[] = {1, 4, 5, /**/ 1, 6, 0}, target_ids[] = {4, 5, 2, /**/ 6, 2, -1};
+  int32_t source_ids[] = {3, 5, 2, 6, /**/ 4, 2, 0, 0}, begin_ids[] = {1, 4, 5, /**/ 1, 6, 0},
+          target_ids[] = {4, 5, 2, /**/ 6, 2, -1};
   th_tensor source = th_tensor_of(source_ids, TH_I32, 2, (int64_t[]){BATCH, SOURCE});
   th_tensor begin = th_tensor_of(begin_ids, TH_I32, 2, (int64_t[]){BATCH, LENGTH});
   th_tensor target = th_tensor_of(target_ids, TH_I32, 2, (int64_t[]){BATCH, LENGTH});
@@ -182,10 +198,16 @@ static int transformer_loss(th_tape *tape, th_var *const *in, th_var **out, void
   return 1;
 }
 
-static th_status transformer(bool pre, double dropout, bool fast, th_gradcheck_report *report, th_error *error) {
-  th_transformer_config config = {.source_vocabulary = VOCABULARY, .target_vocabulary = VOCABULARY, .encoder_layers = 2,
-                                  .decoder_layers = 2, .max_length = 6, .layer = layer_config(pre),
-                                  .positions = pre ? TH_POSITIONS_LEARNED : TH_POSITIONS_SINUSOIDAL, .final_norm = pre};
+static th_status transformer(bool pre, double dropout, bool fast, th_gradcheck_report *report,
+                             th_error *error) {
+  th_transformer_config config = {.source_vocabulary = VOCABULARY,
+                                  .target_vocabulary = VOCABULARY,
+                                  .encoder_layers = 2,
+                                  .decoder_layers = 2,
+                                  .max_length = 6,
+                                  .layer = layer_config(pre),
+                                  .positions = pre ? TH_POSITIONS_LEARNED : TH_POSITIONS_SINUSOIDAL,
+                                  .final_norm = pre};
   config.layer.dropout = dropout;
   th_transformer *model = NULL;
   th_gradcheck_options options = {.fast = fast, .seed = 3};
@@ -200,20 +222,20 @@ static th_status transformer(bool pre, double dropout, bool fast, th_gradcheck_r
 LAYER(transformer_post) { return transformer(false, 0, fast, report, error); }
 LAYER(transformer_pre) { return transformer(true, 0.2, fast, report, error); }
 
-#define MODULE(name, what, check) {name, what, NULL, 0, {{0}}, 0, 0, check}
-const gradcheck_case module_cases[] = {
-    MODULE("linear layer", "", linear),
-    MODULE("layer norm layer", "", norm),
-    MODULE("feed-forward", "gelu", feed_forward),
-    MODULE("multi-head attention", "self, fused", self_fused),
-    MODULE("multi-head attention", "self, separate, gated", self_separate),
-    MODULE("multi-head attention", "cross, gated", cross),
-    MODULE("multi-head attention", "cross, own widths", cross_widths),
-    MODULE("multi-head attention", "tapped, gated", tapped),
-    MODULE("encoder layer", "post-norm", encoder_post),
-    MODULE("encoder layer", "pre-norm", encoder_pre),
-    MODULE("decoder layer", "post-norm", decoder_post),
-    MODULE("decoder layer", "pre-norm", decoder_pre),
-    MODULE("Transformer", "post-norm", transformer_post),
-    MODULE("Transformer", "pre-norm, dropout", transformer_pre),
-    {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};
+#define MODULE(name, what, check) \
+  { name, what, NULL, 0, {{0}}, 0, 0, check }
+const gradcheck_case module_cases[] = {MODULE("linear layer", "", linear),
+                                       MODULE("layer norm layer", "", norm),
+                                       MODULE("feed-forward", "gelu", feed_forward),
+                                       MODULE("multi-head attention", "self, fused", self_fused),
+                                       MODULE("multi-head attention", "self, separate, gated", self_separate),
+                                       MODULE("multi-head attention", "cross, gated", cross),
+                                       MODULE("multi-head attention", "cross, own widths", cross_widths),
+                                       MODULE("multi-head attention", "tapped, gated", tapped),
+                                       MODULE("encoder layer", "post-norm", encoder_post),
+                                       MODULE("encoder layer", "pre-norm", encoder_pre),
+                                       MODULE("decoder layer", "post-norm", decoder_post),
+                                       MODULE("decoder layer", "pre-norm", decoder_pre),
+                                       MODULE("Transformer", "post-norm", transformer_post),
+                                       MODULE("Transformer", "pre-norm, dropout", transformer_pre),
+                                       {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};

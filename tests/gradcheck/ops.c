@@ -5,7 +5,9 @@
 #include <string.h>
 
 #define SHAPE(...) \
-  { .ndim = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .shape = { __VA_ARGS__ } }
+  { \
+    .ndim = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .shape = { __VA_ARGS__ } \
+  }
 
 #define FUNCTION(name, expression) \
   static int name(th_tape *tape, th_var *const *in, th_var **out, void *context) { \
@@ -87,7 +89,8 @@ static int log_softmax_masked(th_tape *tape, th_var *const *in, th_var **out, vo
   (void)tape, (void)context;
   const int32_t length[] = {3, 3};
   th_mask mask = {.key_length = length};
-  out[0] = th_slice(th_log_softmax(in[0], &mask), 2, 0, 3); /* the hidden columns are -inf, whatever the input */
+  out[0] =
+      th_slice(th_log_softmax(in[0], &mask), 2, 0, 3); /* the hidden columns are -inf, whatever the input */
   return 1;
 }
 
@@ -116,7 +119,8 @@ static int cross_entropy_twin(th_tape *tape, th_var *const *in, th_var **out, vo
     for (int i = 0; i < 4; i++)
       t[r * 4 + i] = target_ids[r] < 0 ? 0 : (0.9 * (target_ids[r] == i) + 0.1 / 4) / 4; /* four rows count */
   th_tensor weights = th_tensor_of(t, TH_F64, 3, (int64_t[]){2, 3, 4});
-  out[0] = th_neg(th_sum(th_mul(th_log_softmax(in[0], NULL), th_constant(tape, &weights)), TH_ALL_AXES, false));
+  out[0] =
+      th_neg(th_sum(th_mul(th_log_softmax(in[0], NULL), th_constant(tape, &weights)), TH_ALL_AXES, false));
   return 1;
 }
 
@@ -182,8 +186,10 @@ static int attention_on_views(th_tape *tape, th_var *const *in, th_var **out, vo
   return 1;
 }
 
-#define SAME_AS_LINEAR {SHAPE(2, 3, 4), SHAPE(5, 4), SHAPE(5)}
-#define SAME_AS_NORM {SHAPE(3, 5), SHAPE(5), SHAPE(5)}
+#define SAME_AS_LINEAR \
+  { SHAPE(2, 3, 4), SHAPE(5, 4), SHAPE(5) }
+#define SAME_AS_NORM \
+  { SHAPE(3, 5), SHAPE(5), SHAPE(5) }
 #define QKV SHAPE(2, 2, 4, 3), SHAPE(2, 2, 5, 3), SHAPE(2, 2, 5, 2)
 
 const gradcheck_case op_cases[] = {
