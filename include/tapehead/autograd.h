@@ -24,7 +24,7 @@ typedef struct th_op th_op;
 /* A tensor on a tape. It and all its memory belong to the tape, until th_tape_reset. */
 struct th_var {
   th_tensor value; /* contiguous, unless it is a view */
-  th_tensor grad;  /* same shape; data is NULL until th_backward reaches it */
+  th_tensor grad;  /* same shape; of a leaf from the start, else data is NULL until th_backward reaches it */
   th_tape *tape;
   const th_op *op; /* what made it; NULL for a leaf */
   int inputs;
