@@ -1,7 +1,6 @@
-/* translate eval DIR: the model of a run on its held-out examples, or on all pairs of another file. */
+/* translate eval DIR: the model of a run on its held-out examples, those it was trained on, or another file. */
 #include "commands.h"
 
-#include <jansson.h>
 #include <popt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,13 +8,14 @@
 
 typedef struct eval_options {
   char *pairs, *directory;
-  int json, show;
+  int training, json, show;
 } eval_options;
 
 static th_status parse(int argc, const char **argv, eval_options *o, th_error *error) {
   struct poptOption options[] = {
       {"pairs", '\0', POPT_ARG_STRING, &o->pairs, 0,
        "evaluate on every pair of FILE, not on the held-out examples", "FILE"},
+      {"training", '\0', POPT_ARG_NONE, &o->training, 0, "evaluate on the pairs it was trained on", NULL},
       {"show", '\0', POPT_ARG_INT, &o->show, 0, "print the first N examples: source, wanted, made", "N"},
       {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print one line of JSON", NULL},
       POPT_AUTOHELP POPT_TABLEEND};
@@ -30,6 +30,8 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
   const char *directory = status ? NULL : poptGetArg(context);
   if (!status && (!directory || poptPeekArg(context)))
     status = th_error_set(error, TH_EINVAL, "want one run's directory: translate eval DIR");
+  if (!status && o->pairs && o->training)
+    status = th_error_set(error, TH_EINVAL, "--pairs and --training: want one of the two");
   if (!status && !(o->directory = strdup(directory)))
     status = th_error_set(error, TH_ENOMEM, "no memory for the command line");
   poptFreeContext(context);
@@ -88,12 +90,16 @@ th_status eval_command(int argc, const char **argv, th_error *error) {
     free(o.directory);
     return status;
   }
+  const data *d = &r.data;
   if (o.pairs) status = data_replace(&r.data, o.pairs, r.model->config.max_length - 1, error);
-  if (!status) status = evaluate(&r, r.data.held_out, r.data.held_out_count, &s, error);
+  if (o.training && !d->train)
+    status =
+        th_error_set(error, TH_EINVAL, "--training: a toy task keeps no training sequences, it makes them");
+  const example *examples = o.training ? d->train : d->held_out;
+  int64_t count = o.training ? d->train_count : d->held_out_count;
+  if (!status) status = evaluate(&r, examples, count, &s, error);
   if (!status) print_score(&s, o.json);
-  if (!status && o.show > 0)
-    status = show_examples(&r, r.data.held_out,
-                           o.show < r.data.held_out_count ? o.show : r.data.held_out_count, error);
+  if (!status && o.show > 0) status = show_examples(&r, examples, o.show < count ? o.show : count, error);
   run_free(&r);
   free(o.pairs);
   free(o.directory);
