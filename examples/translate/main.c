@@ -17,13 +17,14 @@ static const char usage[] =
     "Each command explains itself with --help. Exit status: 0 well, 1 failure, 2 wrong usage,\n"
     "130 stopped by Ctrl-C with all saved.\n";
 
-static const struct {
+static struct {
   const char *name;
+  char title[20]; /* argv[0] of the command, as popt's help shows it */
   th_status (*run)(int argc, const char **argv, th_error *error);
-} commands[] = {{"train", train_command},
-                {"decode", decode_command},
-                {"eval", eval_command},
-                {"gradcheck", gradcheck_command}};
+} commands[] = {{"train", "translate train", train_command},
+                {"decode", "translate decode", decode_command},
+                {"eval", "translate eval", eval_command},
+                {"gradcheck", "translate gradcheck", gradcheck_command}};
 
 th_status directory_argument(int argc, const char **argv, const char *wanted, const char **directory,
                              th_error *error) {
@@ -63,9 +64,10 @@ int main(int argc, char **argv) {
   }
   for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(argv[1], commands[i].name) != 0) continue;
+    argv[1] = commands[i].title;
     th_status status = commands[i].run(argc - 1, (const char **)argv + 1, &error);
     if (!status) status = finish_output(&error);
-    return status ? complain(argv[1], error.text, status == TH_EINVAL ? 2 : 1) : 0;
+    return status ? complain(commands[i].name, error.text, status == TH_EINVAL ? 2 : 1) : 0;
   }
   static const char wanted[] = "want train, decode, eval or gradcheck; see translate --help";
   if (argc < 2) th_error_set(&error, TH_EINVAL, "no command: %s", wanted);

@@ -70,7 +70,7 @@ static const setting table[] = {
     {"seed", WHOLE, AT(seed), 0, 9e15, NULL, "1", "1", false, "of weights, data and dropout"},
     {"threads", WHOLE, AT(threads), 0, 1024, NULL, "0", "0", true,
      "0: one per processor; the result is the same for any"},
-    {"report-every", WHOLE, AT(report_every), 1, COUNT_MAX, NULL, "250", "500", true,
+    {"report-every", WHOLE, AT(report_every), 1, COUNT_MAX, NULL, "100", "250", true,
      "updates between two lines of metrics"},
     {"save-every", WHOLE, AT(save_every), 1, COUNT_MAX, NULL, "500", "500", true,
      "updates between two checkpoints"},

@@ -1,10 +1,12 @@
 /* translate train: the training loop. */
 #include "commands.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define GLANCE 256 /* held-out sequences in a progress report; the summary takes all */
 
@@ -117,6 +119,16 @@ static void introduce(const run *r, bool resumed) {
   fflush(stdout);
 }
 
+/* A command to paste, with a held-out example where a shell takes it as it is. */
+static void suggest(const run *r) {
+  const example *e = &r->data.held_out[0];
+  char *text = NULL;
+  th_vocabulary_decode(r->data.source, e->source, (size_t)e->source_length, &text, NULL);
+  bool plain = text && !strpbrk(text, "'\\-");
+  printf("Try it: echo '%s' | %s decode %s\n", plain ? text : "TEXT", program_invocation_name, r->directory);
+  free(text);
+}
+
 static th_status summarise(run *r, double seconds, int64_t first_step, th_error *error) {
   score all;
   int pictures;
@@ -131,7 +143,7 @@ static th_status summarise(run *r, double seconds, int64_t first_step, th_error 
   printf("  loss                  %.5f\n", all.loss);
   if (r->step > first_step) printf("%lld steps in %.1f s\n", (long long)(r->step - first_step), seconds);
   printf("%d pictures: %s/heatmaps, %s/curve.png\n", pictures, r->directory, r->directory);
-  printf("Try it: echo SEQUENCE | translate decode %s\n", r->directory);
+  suggest(r);
   return TH_OK;
 }
 
@@ -148,8 +160,8 @@ static th_status train_run(run *r, bool resumed, th_error *error) {
   th_metrics_close(metrics);
   if (status) return status;
   if (r->step == r->settings.steps) return summarise(r, seconds_now() - started, first_step, error);
-  printf("Stopped at step %lld of %lld, all saved. To go on: translate train --out %s\n", (long long)r->step,
-         (long long)r->settings.steps, r->directory);
+  printf("Stopped at step %lld of %lld, all saved. To go on: %s train --out %s\n", (long long)r->step,
+         (long long)r->settings.steps, program_invocation_name, r->directory);
   return TH_OK;
 }
 
