@@ -82,6 +82,28 @@ Test(autograd, a_leaf_without_memory_of_its_own_keeps_its_gradient_on_the_tape) 
   desk_close(&d);
 }
 
+Test(autograd, backward_from_a_view_of_a_leaf_adds_to_its_gradient) {
+  desk d = desk_open();
+  th_tensor x = desk_counted(&d, TH_F64, SHAPE(3)), g = desk_counted(&d, TH_F64, SHAPE(3));
+  th_var *v = th_leaf(d.tape, &x, &g);
+  th_fill(&g, 10);
+  th_backward(th_slice(v, 0, 1, 2), NULL);
+  EXPECT_VALUES(&g, 0, 10, 11, 10);
+  desk_close(&d);
+}
+
+Test(autograd, anomaly_mode_finds_a_nan_behind_an_allowed_infinity) {
+  desk d = desk_open();
+  th_tensor x = desk_counted(&d, TH_F64, SHAPE(2, 3));
+  th_tensor_set(&x, 2, (double)NAN);
+  th_tensor_set(&x, 0, -(double)INFINITY);
+  th_tape_anomaly(d.tape, true);
+  th_contiguous(th_transpose(th_constant(d.tape, &x)));
+  const th_error *error = th_tape_error(d.tape);
+  cr_assert(error && error->status == TH_ENAN);
+  desk_close(&d);
+}
+
 Test(autograd, rewinding_leaves_the_gradient_of_an_earlier_leaf_alone) {
   desk d = desk_open();
   th_tensor x = desk_counted(&d, TH_F64, SHAPE(3));

@@ -311,3 +311,13 @@ Test(schedule, cosine_without_room_after_its_warm_up_is_at_its_floor) {
   expect_rate(&none, 99, 0.8 * 0.99);
   expect_rate(&none, 100, 0.1);
 }
+
+Test(adam, before_the_parameters_are_made_is_refused) {
+  th_params *set = th_params_new();
+  th_adam adam;
+  th_error error;
+  th_params_add(set, NULL, "w", (th_init){.kind = TH_INIT_ONES}, 1, (int64_t[]){3});
+  cr_expect_eq(th_adam_new(&adam, set, NULL, &error), TH_EINVAL);
+  cr_expect_str_eq(error.text, "adam: th_params_make comes first");
+  th_params_free(set);
+}

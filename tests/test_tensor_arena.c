@@ -128,6 +128,24 @@ static void allow_memory(void) {
   setrlimit(RLIMIT_AS, &limit);
 }
 
+Test(arena, rewinding_counts_too_in_a_round_of_a_size_once_seen) {
+  th_arena *arena = th_arena_new();
+  void *first = NULL;
+  for (int round = 0; round < 3; round++) {
+    th_arena_reset(arena);
+    void *before = th_arena_alloc(arena, 64);
+    th_arena_mark(arena);
+    for (int i = 0; i < 4; i++) {
+      cr_assert(th_arena_alloc(arena, 5 << 20));
+      th_arena_rewind(arena);
+    }
+    cr_assert_eq(th_arena_used(arena), 64);
+    if (round == 1) first = before;
+    if (round == 2) cr_assert_eq(before, first, "the joined block should have served");
+  }
+  th_arena_free(arena);
+}
+
 Test(arena, without_memory_to_join_reset_keeps_the_blocks_and_all_still_fits) {
   th_arena *arena = th_arena_new();
   fill_mebibytes(arena, 20);

@@ -1,6 +1,8 @@
 /* Tensors and their views, held against an index-by-index reading of shape and strides. */
 #include "engine_desk.h"
 
+#include <sys/resource.h>
+
 #if defined(__SANITIZE_ADDRESS__)
 #define ADDRESS_SANITIZER 1
 #elif defined(__has_feature)
@@ -359,6 +361,9 @@ Test(tensor, new_refuses_negative_sizes_too_many_axes_and_too_many_elements) {
   expect_no_tensor(-1, NULL, "tensor: -1 axes, a negative size or too many elements");
   expect_no_tensor(SHAPE(huge, huge), "tensor: 2 axes, a negative size or too many elements");
   expect_no_tensor(SHAPE(INT64_MAX / 8 + 1), "tensor: 1 axes, a negative size or too many elements");
+  expect_no_tensor(SHAPE((int64_t)TH_MAX_ELEMENTS + 1),
+                   "tensor: 1 axes, a negative size or too many elements");
+  expect_no_tensor(SHAPE(1 << 16, 1 << 15), "tensor: 2 axes, a negative size or too many elements");
   expect_no_tensor(SHAPE(0, huge, huge), "tensor: 3 axes, a negative size or too many elements");
 }
 
@@ -366,8 +371,12 @@ Test(tensor, new_refuses_negative_sizes_too_many_axes_and_too_many_elements) {
 Test(tensor, new_says_when_there_is_no_memory) {
   th_tensor x = untouched;
   th_error error = {0};
-  cr_assert(th_tensor_new(&x, TH_F64, SHAPE((int64_t)1 << 59), &error) == TH_ENOMEM);
-  cr_assert_str_eq(error.text, "tensor: no memory for 576460752303423488 elements");
+  struct rlimit limit;
+  getrlimit(RLIMIT_AS, &limit);
+  limit.rlim_cur = (rlim_t)4 << 30;
+  cr_assert(setrlimit(RLIMIT_AS, &limit) == 0); /* only this test's process */
+  cr_assert(th_tensor_new(&x, TH_F64, SHAPE(TH_MAX_ELEMENTS), &error) == TH_ENOMEM);
+  cr_assert_str_eq(error.text, "tensor: no memory for 2147483647 elements");
   expect_untouched(false, &x, "a failed allocation");
 }
 #endif

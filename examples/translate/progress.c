@@ -28,11 +28,12 @@ void progress_step(progress *p, const run *r, double loss, double exact_match) {
   if (!p->live || now - p->shown < REDRAW_SECONDS) return;
   p->shown = now;
   double seconds = elapsed(p);
-  int left = (int)(seconds / (double)(r->step - p->begin) * (double)(p->steps - r->step) + 0.5);
+  int64_t left = (int64_t)(seconds / (double)(r->step - p->begin) * (double)(p->steps - r->step) + 0.5);
   char exact[32] = "";
   if (!isnan(exact_match)) snprintf(exact, sizeof exact, "  exact match %.1f %%", 100 * exact_match);
-  printf("\r\033[Kstep %lld of %lld  loss %.4f%s  %.0fk tokens/s  %d:%02d left", (long long)r->step,
-         (long long)p->steps, loss, exact, (double)p->tokens / seconds / 1000, left / 60, left % 60);
+  printf("\r\033[Kstep %lld of %lld  loss %.4f%s  %.0fk tokens/s  %lld:%02lld left", (long long)r->step,
+         (long long)p->steps, loss, exact, (double)p->tokens / seconds / 1000, (long long)left / 60,
+         (long long)left % 60);
   fflush(stdout);
 }
 

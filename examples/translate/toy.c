@@ -7,8 +7,9 @@
 #include <string.h>
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-#define HELD_OUT_SHARE 8 /* one sequence in so many is held out */
-#define HELD_OUT_STREAM (1ull << 62)
+#define HELD_OUT_SHARE 8             /* one sequence in so many is held out */
+#define HELD_OUT_STREAM (1ull << 62) /* apart from each other and from the streams of the weights */
+#define TRAIN_STREAM (1ull << 60)
 #define ATTEMPTS 1000      /* before saying that there are too few sequences */
 #define HASH_SEED 20170612 /* any fixed number: the split must not change with the run's seed */
 
@@ -89,7 +90,8 @@ th_status toy_pick(data *d, int64_t step, th_error *error) {
   const settings *s = d->settings;
   int32_t *ids = d->ids + s->held_out * 2 * s->max_length;
   for (int64_t i = 0; i < s->batch; i++)
-    if (!draw(s, (uint64_t)(step * s->batch + i), false, ids + i * 2 * s->max_length, &d->picked[i]))
+    if (!draw(s, TRAIN_STREAM + (uint64_t)(step * s->batch + i), false, ids + i * 2 * s->max_length,
+              &d->picked[i]))
       return too_few(error);
   return TH_OK;
 }

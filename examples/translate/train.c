@@ -196,6 +196,9 @@ th_status train_command(int argc, const char **argv, th_error *error) {
                              .sa_flags = SA_RESETHAND | SA_RESTART}; /* a second Ctrl-C ends it at once */
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGHUP, &action, NULL);
+  signal(SIGPIPE,
+         SIG_IGN); /* a closed pipe takes the progress lines, not the run; main says that output failed */
   if (!resumed) status = run_begin(&r, error);
   if (!status) status = train_run(&r, resumed, error);
   bool stopped = !status && r.step < r.settings.steps;

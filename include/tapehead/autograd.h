@@ -107,6 +107,7 @@ th_var *th_permute(th_var *x, const int *axes);                /* axis i of the 
 th_var *th_transpose(th_var *x);                               /* swaps the last two axes */
 th_var *th_slice(th_var *x, int axis, int64_t begin, int64_t end);
 th_var *th_broadcast(th_var *x, int ndim, const int64_t *shape); /* a copy, repeated as in element-wise ops */
+/* At least one part. */
 th_var *th_concat(int count, th_var *const *parts, int axis);
 th_var *th_contiguous(th_var *x); /* x itself, or a row-major copy */
 
@@ -168,6 +169,8 @@ bool th_make(th_var *out, int ndim, const int64_t *shape); /* out->value, of in[
 bool th_make_like(th_var *out, const th_tensor *like);     /* ... and of this shape */
 bool th_make_view(th_var *out, th_var *of, const th_tensor *view);
 void *th_keep(th_tape *tape, size_t bytes); /* memory until the reset; NULL: none left, and the tape knows */
+/* A contiguous tensor in the tape's memory, not cleared. False: the shape is none or memory is out; the tape knows. */
+bool th_keep_tensor(th_tape *tape, th_tensor *made, th_dtype dtype, int ndim, const int64_t *shape);
 bool th_fail(th_var *out, th_status status, const char *format, ...) TH_PRINTF(3, 4); /* always false */
 void th_tape_fail(th_tape *tape, th_status status, const char *what,
                   const char *why); /* for what is no op: "what: why" */

@@ -24,6 +24,7 @@ typedef struct th_adam {
   int64_t step;               /* updates made */
 } th_adam;
 
+/* After th_params_make; config NULL: all defaults. TH_EINVAL for numbers out of range, TH_ENOMEM. */
 th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *config, th_error *error);
 void th_adam_free(th_adam *adam);
 /* The moments of one parameter, in its shape: for checkpoints. */

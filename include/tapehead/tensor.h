@@ -42,6 +42,7 @@ th_status th_error_set(th_error *error, th_status status, const char *format, ..
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 #define TH_MAX_DIMS 6
+#define TH_MAX_ELEMENTS INT32_MAX /* of one tensor: BLAS counts rows and columns in int */
 
 typedef enum {
   TH_F32, /* float: to train */
@@ -66,8 +67,11 @@ const char *th_dtype_name(th_dtype dtype); /* "f32", "f64", "i32", "u8" */
 /* A contiguous (row-major) view of `data`, which stays the caller's. */
 th_tensor th_tensor_of(void *data, th_dtype dtype, int ndim, const int64_t *shape);
 
+/* The number of elements; -1 for more than TH_MAX_DIMS axes, a negative size or more than TH_MAX_ELEMENTS. */
+int64_t th_shape_count(int ndim, const int64_t *shape);
+
 /* A contiguous tensor of zeros on the heap. Free its `data` with th_tensor_free. Fails with
- * TH_ENOMEM, or TH_ESHAPE for more than TH_MAX_DIMS axes, a negative size or too many elements. */
+ * TH_ENOMEM, or TH_ESHAPE for a shape that th_shape_count refuses. */
 th_status th_tensor_new(th_tensor *tensor, th_dtype dtype, int ndim, const int64_t *shape, th_error *error);
 void th_tensor_free(th_tensor *tensor); /* only for what th_tensor_new made; sets data to NULL */
 
@@ -80,7 +84,7 @@ bool th_tensor_same_shape(const th_tensor *a, const th_tensor *b);
 double th_tensor_get(const th_tensor *tensor, int64_t index);
 void th_tensor_set(const th_tensor *tensor, int64_t index, double value);
 
-/* Copies every element, converting between types; the shapes must be equal. */
+/* Copies every element, converting between types; TH_ESHAPE where the shapes differ. */
 th_status th_tensor_copy(const th_tensor *to, const th_tensor *from, th_error *error);
 
 /* Views: same memory, other shape and strides. Each returns false, and leaves `view` alone, where

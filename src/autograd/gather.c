@@ -2,8 +2,7 @@
 
 #include <string.h>
 
-/* A copy of integer ids in the tape's memory, checked against [least, n). NULL after th_fail. */
-const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t n) {
+const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t least, int64_t n) {
   char text[TH_SHAPE_TEXT];
   if (ids->dtype != TH_I32) {
     th_fail(out, TH_EDTYPE, "ids %s are %s, not i32", th_shape_text(text, ids), th_dtype_name(ids->dtype));
@@ -14,12 +13,14 @@ const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t n) {
   th_tensor_copy(&copy, ids, NULL);
   const int32_t *id = copy.data;
   int64_t count = th_tensor_count(ids);
-  for (int64_t i = 0; i < count; i++)
-    if (id[i] >= n) {
+  for (int64_t i = 0; i < count; i++) {
+    if (id[i] >= least && id[i] < n) continue;
+    if (id[i] < least) th_fail(out, TH_EINVAL, "id %d at element %lld is negative", (int)id[i], (long long)i);
+    else
       th_fail(out, TH_EINVAL, "id %d at element %lld is not below %lld", (int)id[i], (long long)i,
               (long long)n);
-      return NULL;
-    }
+    return NULL;
+  }
   return id;
 }
 
@@ -31,14 +32,11 @@ static bool gather_forward(th_var *out) {
   if (table->ndim != 2 || ids->ndim >= TH_MAX_DIMS)
     return th_fail(out, TH_ESHAPE, "table %s by ids %s: want [n,width] and fewer axes",
                    th_shape_text(a, table), th_shape_text(b, ids));
-  const int32_t *id = th_keep_ids(out, ids, table->shape[0]);
-  int64_t shape[TH_MAX_DIMS], count = th_tensor_count(ids);
+  const int32_t *id = th_keep_ids(out, ids, 0, table->shape[0]);
+  int64_t shape[TH_MAX_DIMS];
   memcpy(shape, ids->shape, sizeof shape);
   shape[ids->ndim] = table->shape[1];
   if (!id || !th_make(out, ids->ndim + 1, shape)) return false;
-  for (int64_t i = 0; i < count; i++)
-    if (id[i] < 0)
-      return th_fail(out, TH_EINVAL, "id %d at element %lld is negative", (int)id[i], (long long)i);
   out->saved = (void *)(uintptr_t)id;
   th_k_gather(table, id, &out->value);
   return true;

@@ -25,7 +25,7 @@ static bool cross_entropy_forward(th_var *out) {
   if (!(s->smoothing >= 0 && s->smoothing <= 1))
     return th_fail(out, TH_EINVAL, "label smoothing %g is not in 0..1", s->smoothing);
   loss_saved *saved = out->saved = th_keep(out->tape, sizeof *saved);
-  if (!saved || !(saved->targets = th_keep_ids(out, &s->targets, x->shape[x->ndim - 1])) ||
+  if (!saved || !(saved->targets = th_keep_ids(out, &s->targets, INT32_MIN, x->shape[x->ndim - 1])) ||
       !th_make(out, 0, NULL) ||
       !th_keep_tensor(out->tape, &saved->log_sum, x->dtype, rows.ndim, rows.shape) ||
       !th_keep_tensor(out->tape, &losses, x->dtype, rows.ndim, rows.shape))

@@ -8,23 +8,21 @@
 
 th_random th_tape_draw(th_tape *tape); /* a fresh stream: the same for the same seed, step and order of ops */
 
-/* A contiguous tensor in the tape's memory, not cleared. False: no memory, and the tape knows. */
-bool th_keep_tensor(th_tape *tape, th_tensor *made, th_dtype dtype, int ndim, const int64_t *shape);
-
-/* A copy of integer ids [..] in the tape's memory, each below n. NULL after th_fail. */
-const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t n);
+/* A copy of integer ids [..] in the tape's memory, each from least to n - 1. NULL after th_fail. */
+const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t least, int64_t n);
 
 /* Bytes [count] in the tape's memory: 1 with probability 1 - p. NULL: no memory, and the tape knows. */
 uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count);
 
 bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /* false after th_fail */
 
-/* The public list of every op, one name a line: X(name) */
+/* Every op, by the name in its function and its th_op_: X(name) */
 #define TH_EACH_OP(X) \
   X(add) \
   X(sub) \
   X(mul) \
-  X(div) X(scale) X(neg) X(exp) X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(gelu_tanh) X(gelu_erf) X(matmul) \
+  X(div) \
+  X(scale) X(neg) X(exp) X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(gelu_tanh) X(gelu_erf) X(matmul) \
       X(linear) X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) X(sum) X(mean) X(max) \
           X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(cross_entropy) X(attention)
 

@@ -46,6 +46,12 @@ void th_tape_reset(th_tape *tape) {
   tape->draws = 0;
 }
 
+/* Of all that ops made; a leaf keeps its own. */
+static void clear_gradients(th_tape *tape) {
+  for (th_var *v = tape->last; v; v = v->previous)
+    if (v->op) v->grad.data = NULL;
+}
+
 void th_tape_mark(th_tape *tape) {
   th_arena_mark(tape->arena);
   tape->marked = tape->last;
@@ -54,6 +60,7 @@ void th_tape_mark(th_tape *tape) {
 void th_tape_rewind(th_tape *tape) {
   th_arena_rewind(tape->arena);
   tape->last = tape->marked;
+  clear_gradients(tape); /* they may lie in what was given back */
 }
 
 const th_error *th_tape_error(const th_tape *tape) { return tape->error.status ? &tape->error : NULL; }
@@ -71,9 +78,10 @@ void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step) {
   tape->draws = 0;
 }
 
-#define DRAWS_PER_STEP_BITS 20 /* a step may draw about a million masks */
+#define DRAWS_PER_STEP_BITS 20       /* a step may draw about a million masks */
+#define DROPOUT_STREAMS (1ull << 63) /* apart from those of weights and data, which share the seed */
 th_random th_tape_draw(th_tape *tape) {
-  return (th_random){tape->seed, tape->step << DRAWS_PER_STEP_BITS | tape->draws++};
+  return (th_random){tape->seed, DROPOUT_STREAMS | tape->step << DRAWS_PER_STEP_BITS | tape->draws++};
 }
 
 /* ---- errors --------------------------------------------------------------------------------------- */
@@ -117,6 +125,10 @@ void *th_keep(th_tape *tape, size_t bytes) {
 }
 
 bool th_keep_tensor(th_tape *tape, th_tensor *made, th_dtype dtype, int ndim, const int64_t *shape) {
+  if (th_shape_count(ndim, shape) < 0) {
+    th_tape_fail(tape, TH_ESHAPE, "tape", "a tensor of this size does not exist");
+    return false;
+  }
   *made = th_tensor_of(NULL, dtype, ndim, shape);
   made->data = th_keep(tape, (size_t)th_tensor_count(made) * th_dtype_size(dtype));
   return made->data;
@@ -124,10 +136,7 @@ bool th_keep_tensor(th_tape *tape, th_tensor *made, th_dtype dtype, int ndim, co
 
 bool th_make(th_var *out, int ndim, const int64_t *shape) {
   if (ndim > TH_MAX_DIMS) return th_fail(out, TH_ESHAPE, "%d axes are more than %d", ndim, TH_MAX_DIMS);
-  int64_t bytes = (int64_t)th_dtype_size(out->in[0]->value.dtype);
-  for (int i = 0; i < ndim; i++)
-    if (shape[i] < 0 || __builtin_mul_overflow(bytes, shape[i], &bytes))
-      return th_fail(out, TH_ESHAPE, "a result of this size does not exist");
+  if (th_shape_count(ndim, shape) < 0) return th_fail(out, TH_ESHAPE, "a result of this size does not exist");
   return th_keep_tensor(out->tape, &out->value, out->in[0]->value.dtype, ndim, shape);
 }
 
@@ -208,20 +217,22 @@ th_var *th_detach(th_var *x) {
 
 /* ---- forward ------------------------------------------------------------------------------------------------ */
 
-static int64_t first_not_finite(const th_tensor *x) {
-  if (th_tensor_is_contiguous(x)) return th_k_first_not_finite(x);
-  for (int64_t i = 0, n = th_tensor_count(x); i < n; i++)
-    if (!(fabs(th_tensor_get(x, i)) <= DBL_MAX)) return i;
+/* The first element that is NaN, or unless allowed infinite; -1: none. */
+static int64_t first_wrong(const th_tensor *x, bool may_be_infinite) {
+  if (th_tensor_is_contiguous(x) && (!may_be_infinite || th_k_first_not_finite(x) < 0))
+    return th_k_first_not_finite(x);
+  for (int64_t i = 0, n = th_tensor_count(x); i < n; i++) {
+    double value = fabs(th_tensor_get(x, i));
+    if (!(value <= (may_be_infinite ? INFINITY : DBL_MAX))) return i;
+  }
   return -1;
 }
 
-/* NaN, or unless allowed infinite: says which and where. */
 static void check_finite(th_var *out, const th_tensor *x, const char *what) {
-  int64_t index = first_not_finite(x);
+  int64_t index = first_wrong(x, out->op->may_be_infinite);
   if (index < 0) return;
   char shape[TH_SHAPE_TEXT];
   double value = th_tensor_get(x, index);
-  if (out->op->may_be_infinite && value == value) return;
   char where[96] = "";
   if (out->file) snprintf(where, sizeof where, " (%s:%d)", out->file, out->line);
   th_fail(out, TH_ENAN, "%s %s has %s at element %lld%s", what, th_shape_text(shape, x),
@@ -265,11 +276,6 @@ th_var *(th_apply)(const th_op *op, int inputs, th_var *const *in, const void *s
 
 /* ---- backward ------------------------------------------------------------------------------------------------- */
 
-static void clear_gradients(th_tape *tape) {
-  for (th_var *v = tape->last; v; v = v->previous)
-    if (v->op) v->grad.data = NULL;
-}
-
 static void check_input_gradients(th_var *v) {
   char what[64];
   for (int i = 0; i < v->inputs; i++) {
@@ -294,7 +300,7 @@ static bool seed_root(th_var *root, const th_tensor *seed) {
   const th_tensor *grad = th_grad(root);
   if (!grad) return false;
   if (seed) th_k_axpy(root->tape->pool, 1, seed, grad);
-  else th_tensor_set(grad, 0, 1 + (root->op ? 0 : th_tensor_get(grad, 0)));
+  else th_tensor_set(grad, 0, 1 + th_tensor_get(grad, 0));
   return true;
 }
 

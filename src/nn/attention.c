@@ -18,7 +18,9 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
                            .dropout = c->dropout,
                            .kind = c->kind,
                            .layer = c->layer};
-  if (c->heads < 1 || ((!c->key_width || !c->value_width) && c->width % heads))
+  if (c->heads < 1 || c->key_width < 0 || c->value_width < 0)
+    th_params_refuse(set, TH_EINVAL, name, "heads must be at least 1 and their widths not negative");
+  else if ((!c->key_width || !c->value_width) && c->width % heads)
     th_params_refuse(set, TH_EINVAL, name, "the heads do not divide the width");
   int64_t rows = heads * (2 * layer.key_width + layer.value_width);
   char out[TH_NAME_MAX];
@@ -101,17 +103,12 @@ th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var 
 
 /* ---- with remembered keys and values ------------------------------------------------------------------- */
 
-static th_tensor keep_room(th_tape *tape, th_dtype dtype, int64_t batch, int64_t heads, int64_t room,
-                           int64_t width) {
-  th_tensor made = th_tensor_of(NULL, dtype, 4, (int64_t[]){batch, heads, room, width});
-  made.data = th_keep(tape, (size_t)th_tensor_count(&made) * th_dtype_size(dtype));
-  return made;
-}
-
 th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t batch, int64_t room) {
   th_dtype dtype = layer->in_weight->value.dtype;
-  return (th_nn_cache){.key = keep_room(tape, dtype, batch, layer->heads, room, layer->key_width),
-                       .value = keep_room(tape, dtype, batch, layer->heads, room, layer->value_width)};
+  th_nn_cache cache = {0};
+  if (th_keep_tensor(tape, &cache.key, dtype, 4, (int64_t[]){batch, layer->heads, room, layer->key_width}))
+    th_keep_tensor(tape, &cache.value, dtype, 4, (int64_t[]){batch, layer->heads, room, layer->value_width});
+  return cache;
 }
 
 void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory) {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 static const char *under(char text[TH_NAME_MAX], const char *name, const char *part) {
-  snprintf(text, TH_NAME_MAX, "%s%s%s", name, *name ? "." : "", part);
+  snprintf(text, TH_NAME_MAX, "%s%s%s", name ? name : "", name && *name ? "." : "", part);
   return text;
 }
 

@@ -18,7 +18,8 @@ typedef struct {
 #define PIECE 16384 /* parameters a thread takes at once */
 
 th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *config, th_error *error) {
-  *adam = (th_adam){.params = params, .config = *config};
+  *adam = (th_adam){.params = params};
+  if (config) adam->config = *config;
   th_adam_config *c = &adam->config;
   if (c->beta1 == 0 && c->beta2 == 0) c->beta1 = 0.9, c->beta2 = 0.98;
   if (c->epsilon == 0) c->epsilon = 1e-9;
@@ -28,6 +29,7 @@ th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *co
                         "adam: betas %g and %g must lie in [0, 1), epsilon %g above 0, decay %g not below 0",
                         c->beta1, c->beta2, c->epsilon, c->weight_decay);
   th_tensor values = th_params_values(params);
+  if (!values.data) return th_error_set(error, TH_EINVAL, "adam: th_params_make comes first");
   th_status status = th_tensor_new(&adam->moment1, values.dtype, 1, values.shape, error);
   if (!status) status = th_tensor_new(&adam->moment2, values.dtype, 1, values.shape, error);
   if (status) th_adam_free(adam);

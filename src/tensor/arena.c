@@ -34,6 +34,7 @@ typedef struct block {
   size_t capacity;
   size_t filled; /* bytes taken from the front, gaps and all; a multiple of ALIGNMENT */
   size_t marked; /* what was filled at the mark */
+  size_t peak;   /* the most that was filled before a rewind */
 } block;
 
 struct th_arena {
@@ -115,7 +116,8 @@ void *th_arena_alloc(th_arena *arena, size_t bytes) {
  * serve as well; the next reset tries again. */
 static void join(th_arena *arena) {
   size_t filled = 0;
-  for (const block *each = arena->newest; each; each = each->next) filled += each->filled;
+  for (const block *each = arena->newest; each; each = each->next)
+    filled += each->peak > each->filled ? each->peak : each->filled;
   block *joined = block_new(round_up(filled + filled / 8, SMALLEST_BLOCK));
   if (!joined) return;
   blocks_free(arena->newest);
@@ -131,6 +133,7 @@ void th_arena_mark(th_arena *arena) {
 void th_arena_rewind(th_arena *arena) {
   for (block *each = arena->newest; each; each = each->next) {
     POISON(each->data + each->marked, each->capacity - each->marked);
+    if (each->filled > each->peak) each->peak = each->filled;
     each->filled = each->marked;
   }
   arena->current = arena->newest;

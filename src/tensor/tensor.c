@@ -35,21 +35,21 @@ th_tensor th_tensor_of(void *data, th_dtype dtype, int ndim, const int64_t *shap
   return tensor;
 }
 
-/* The number of elements, or -1 where the shape is no shape or its bytes overflow. */
-static int64_t checked_count(th_dtype dtype, int ndim, const int64_t *shape) {
+int64_t th_shape_count(int ndim, const int64_t *shape) {
   if (ndim < 0 || ndim > TH_MAX_DIMS) return -1;
   bool empty = false;
-  int64_t count = 1, bytes;
+  int64_t count = 1;
   for (int i = 0; i < ndim; i++) { /* the strides are products too, also where a size is 0 */
-    if (shape[i] < 0 || __builtin_mul_overflow(count, shape[i] ? shape[i] : 1, &count)) return -1;
+    if (shape[i] < 0 || shape[i] > TH_MAX_ELEMENTS) return -1;
     if (shape[i] == 0) empty = true;
+    else count *= shape[i];
+    if (count > TH_MAX_ELEMENTS) return -1;
   }
-  if (__builtin_mul_overflow(count, (int64_t)th_dtype_size(dtype), &bytes)) return -1;
   return empty ? 0 : count;
 }
 
 th_status th_tensor_new(th_tensor *tensor, th_dtype dtype, int ndim, const int64_t *shape, th_error *error) {
-  int64_t count = checked_count(dtype, ndim, shape);
+  int64_t count = th_shape_count(ndim, shape);
   if (count < 0)
     return th_error_set(error, TH_ESHAPE, "tensor: %d axes, a negative size or too many elements", ndim);
   void *data = calloc(count ? (size_t)count : 1, th_dtype_size(dtype));
