@@ -16,7 +16,12 @@ Test(translate_usage, no_command) {
 Test(translate_usage, an_unknown_command) {
   refuses(2, "translate: unknown command trian: want train, decode, eval or gradcheck; " SEE_HELP,
           "trian --out a");
-  refuses(2, "unknown command --version", "--version");
+  refuses(2, "unknown command --verse", "--verse");
+}
+
+Test(translate_usage, the_version_is_one_line) {
+  works("--version");
+  assert_says("translate, of tapehead " TH_VERSION "\n");
 }
 
 Test(translate_usage, an_argument_of_two_lines_is_shown_in_one) {

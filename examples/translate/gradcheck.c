@@ -1,5 +1,5 @@
-/* translate gradcheck [DIR]: every parameter of a run's model, or of a small new one, against finite
- * differences in double. */
+/* translate gradcheck [DIR]: the parameters of a run's model, or of a small new one, against finite differences
+ * in double; of a large one by a random direction through each tensor. */
 #include "commands.h"
 
 #include <stdio.h>

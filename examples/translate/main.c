@@ -29,7 +29,7 @@ static struct {
 th_status directory_argument(int argc, const char **argv, const char *wanted, const char **directory,
                              th_error *error) {
   *directory = NULL;
-  if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-?"))) {
+  if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "-?"))) {
     printf("Usage: %s\n", wanted);
     return TH_OK;
   }
@@ -58,7 +58,11 @@ static th_status finish_output(th_error *error) {
 
 int main(int argc, char **argv) {
   th_error error = {0};
-  if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))) {
+  if (argc >= 2 && !strcmp(argv[1], "--version")) {
+    puts("translate, of tapehead " TH_VERSION);
+    return finish_output(&error) ? complain(NULL, error.text, 1) : 0;
+  }
+  if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
     fputs(usage, stdout);
     return finish_output(&error) ? complain(NULL, error.text, 1) : 0;
   }

@@ -1,6 +1,7 @@
 #include "run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,15 @@ static void remove_start(const run *r) {
   rmdir(r->directory);
 }
 
+/* So that the directory's new name survives a loss of power, where the file system can promise that. */
+static void sync_parent(const run *r) {
+  char path[PATH_TEXT];
+  int parent = open(run_path(r, path, ".."), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (parent < 0) return;
+  fsync(parent);
+  close(parent);
+}
+
 th_status run_begin(run *r, th_error *error) {
   run temporary = *r;
   size_t length = strlen(r->directory);
@@ -152,6 +162,7 @@ th_status run_begin(run *r, th_error *error) {
     else status = th_error_set(error, TH_EIO, "%s: cannot make: %s", r->directory, strerror(errno));
   }
   if (status) remove_start(&temporary);
+  else sync_parent(r);
   return status;
 }
 

@@ -7,7 +7,8 @@
  *     th_tape_reset(tape);                                    // every var is gone, the memory stays
  *
  * Ops always return a var, so that expressions nest. The first failure is kept on the tape with the
- * op, the shapes and the line of the caller; later ops on that tape do nothing. */
+ * op, the shapes and the line where the op was called (inside a layer: the layer's); later ops on that tape
+ * do nothing. */
 #ifndef TAPEHEAD_AUTOGRAD_H
 #define TAPEHEAD_AUTOGRAD_H
 
@@ -23,7 +24,7 @@ typedef struct th_op th_op;
 
 /* A tensor on a tape. It and all its memory belong to the tape, until th_tape_reset. */
 struct th_var {
-  th_tensor value; /* contiguous, unless it is a view */
+  th_tensor value; /* contiguous, unless it is a view or a constant that is not */
   th_tensor grad;  /* same shape; of a leaf from the start, else data is NULL until th_backward reaches it */
   th_tape *tape;
   const th_op *op; /* what made it; NULL for a leaf */

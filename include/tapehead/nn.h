@@ -132,8 +132,8 @@ typedef struct th_seen {
   th_var *heads;               /* [B,H,T,V] after the gate */
 } th_seen;
 
-/* Called by each attention in turn. With a tap the weights are kept and attention is built from small
- * ops; without, nothing is kept. */
+/* Called by each attention in turn. With a tap attention is built from small ops, and the weights can be
+ * looked at and trained on; without, they stay inside one op. */
 typedef struct th_tap {
   void (*see)(void *context, const th_nn_attention *layer, const th_seen *seen);
   void *context;

@@ -28,7 +28,7 @@ static void dropout_backward(th_var *out) {
 const th_op th_op_dropout = {"dropout", dropout_forward, dropout_backward, false};
 
 th_var *th_dropout(th_var *x, double p) {
-  if (p == 0 || !th_tape_training(x->tape)) return x;
+  if (p == 0 || (p > 0 && p < 1 && !th_tape_training(x->tape))) return x;
   x = th_contiguous(x);
   return th_apply(&th_op_dropout, 1, &x, &p, sizeof p);
 }

@@ -173,7 +173,8 @@ static th_status compare_input(check *c, int input) {
   return TH_OK;
 }
 
-static th_status check_full(check *c) {
+/* Inputs first to last - 1; the analytical side comes for all at once. */
+static th_status check_full(check *c, int first, int last) {
   th_var *out[TH_GRADCHECK_OUTPUTS];
   th_status status = run(c, true, out);
   for (int o = 0; o < c->outputs && !status; o++) {
@@ -185,7 +186,7 @@ static th_status check_full(check *c) {
     }
     if (!status) status = analytical_rows(c, out[o], o);
   }
-  for (int i = 0; i < c->inputs && !status; i++) status = compare_input(c, i);
+  for (int i = first; i < last && !status; i++) status = compare_input(c, i);
   return status;
 }
 
@@ -314,12 +315,12 @@ static th_status check_all(check *c) {
   th_status status = prepare(c);
   if (!status) status = check_repeat(c);
   if (status || !c->report->ok) return status;
-  if (!c->options.fast) status = check_full(c);
+  if (!c->options.fast) status = check_full(c, 0, c->inputs);
   else {
     status = check_fast(c);
     if (!status && !c->report->ok) { /* a direction is wrong: say which element */
       c->worst_excess = 0;
-      status = check_full(c);
+      status = check_full(c, c->report->input, c->report->input + 1);
       c->report->ok = false;
     }
   }

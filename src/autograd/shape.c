@@ -102,6 +102,7 @@ th_var *th_transpose(th_var *x) {
   int axes[TH_MAX_DIMS], ndim = x->value.ndim;
   for (int i = 0; i < ndim; i++) axes[i] = i;
   if (ndim >= 2) axes[ndim - 2] = ndim - 1, axes[ndim - 1] = ndim - 2;
+  else if (ndim == 1) axes[0] = -1; /* no such axis: permute says so */
   return th_permute(x, axes);
 }
 

@@ -1,4 +1,4 @@
-/* What rows.c shares with attention.c: softmax of one row under a mask. */
+/* What rows.c shares with attention_kernel.c: softmax of one row under a mask. */
 #ifndef TAPEHEAD_TENSOR_ROWS_H
 #define TAPEHEAD_TENSOR_ROWS_H
 
