@@ -1,6 +1,8 @@
 /* Command lines that cannot be meant, and the help that says what can. */
 #include "translate_run.h"
 
+#include "tapehead/tapehead.h"
+
 #include <jansson.h>
 
 TestSuite(translate_usage, .init = enter_directory, .fini = leave_directory);
