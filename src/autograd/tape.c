@@ -129,9 +129,9 @@ bool th_keep_tensor(th_tape *tape, th_tensor *made, th_dtype dtype, int ndim, co
     th_tape_fail(tape, TH_ESHAPE, "tape", "a tensor of this size does not exist");
     return false;
   }
-  *made = th_tensor_of(NULL, dtype, ndim, shape);
-  made->data = th_keep(tape, (size_t)th_tensor_count(made) * th_dtype_size(dtype));
-  return made->data;
+  void *data = th_keep(tape, (size_t)th_shape_count(ndim, shape) * th_dtype_size(dtype));
+  *made = th_tensor_of(data, dtype, ndim, shape);
+  return data != NULL;
 }
 
 bool th_make(th_var *out, int ndim, const int64_t *shape) {
