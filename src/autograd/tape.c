@@ -158,8 +158,10 @@ th_tensor *th_grad(th_var *x) {
     x->grad.data = (char *)whole->data + ((char *)x->value.data - (char *)x->base->value.data);
     return &x->grad;
   }
-  if (!th_keep_tensor(x->tape, &x->grad, x->value.dtype, x->value.ndim, x->value.shape)) return NULL;
-  memset(x->grad.data, 0, (size_t)th_tensor_count(&x->grad) * th_dtype_size(x->grad.dtype));
+  th_tensor made;
+  if (!th_keep_tensor(x->tape, &made, x->value.dtype, x->value.ndim, x->value.shape)) return NULL;
+  memset(made.data, 0, (size_t)th_tensor_count(&made) * th_dtype_size(made.dtype));
+  x->grad = made;
   return &x->grad;
 }
 
