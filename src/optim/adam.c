@@ -54,16 +54,12 @@ typedef struct {
   const th_adam *adam;
 } update;
 
-static void *at(const th_tensor *tensor, int64_t index) {
-  return (char *)tensor->data + index * (int64_t)th_dtype_size(tensor->dtype);
-}
-
 static void update_piece(void *context, int64_t piece) {
   const update *u = context;
   int64_t begin = piece * PIECE, n = u->value.shape[0] - begin;
   if (n > PIECE) n = PIECE;
-  TH_FOR(u->value.dtype, adam, n, &u->numbers, at(&u->grad, begin), at(&u->value, begin),
-         at(&u->adam->moment1, begin), at(&u->adam->moment2, begin));
+  TH_FOR(u->value.dtype, adam, n, &u->numbers, th_at(&u->grad, begin), th_at(&u->value, begin),
+         th_at(&u->adam->moment1, begin), th_at(&u->adam->moment2, begin));
 }
 
 void th_adam_update(th_adam *adam, double rate, th_pool *pool) {

@@ -71,10 +71,6 @@ typedef struct {
   int64_t count;
 } span;
 
-static void *at(const th_tensor *tensor, int64_t index) {
-  return (char *)tensor->data + index * (int64_t)th_dtype_size(tensor->dtype);
-}
-
 static int64_t piece_of(const span *s, int64_t piece, int64_t *end) {
   *end = (piece + 1) * PIECE < s->count ? (piece + 1) * PIECE : s->count;
   return piece * PIECE;
@@ -89,7 +85,7 @@ static void unary_piece(void *context, int64_t piece) {
   int64_t end, begin = piece_of(s, piece, &end);
   for (int64_t i = begin; i < end; i += BLOCK) {
     int64_t n = end - i < BLOCK ? end - i : BLOCK;
-    TH_FOR(s->x->dtype, unary, s->kind, s->alpha, n, at(s->x, i), at(s->y, i));
+    TH_FOR(s->x->dtype, unary, s->kind, s->alpha, n, th_at(s->x, i), th_at(s->y, i));
   }
 }
 
@@ -103,7 +99,8 @@ static void unary_backward_piece(void *context, int64_t piece) {
   int64_t end, begin = piece_of(s, piece, &end);
   for (int64_t i = begin; i < end; i += BLOCK) {
     int64_t n = end - i < BLOCK ? end - i : BLOCK;
-    TH_FOR(s->x->dtype, unary_backward, s->kind, n, at(s->x, i), at(s->y, i), at(s->gy, i), at(s->gx, i));
+    TH_FOR(s->x->dtype, unary_backward, s->kind, n, th_at(s->x, i), th_at(s->y, i), th_at(s->gy, i),
+           th_at(s->gx, i));
   }
 }
 
@@ -116,8 +113,8 @@ void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const
 static void dropout_piece(void *context, int64_t piece) {
   const span *s = context;
   int64_t end, begin = piece_of(s, piece, &end);
-  TH_FOR(s->x->dtype, dropout, end - begin, s->alpha, at(s->x, begin), s->keep + begin, s->add,
-         at(s->y, begin));
+  TH_FOR(s->x->dtype, dropout, end - begin, s->alpha, th_at(s->x, begin), s->keep + begin, s->add,
+         th_at(s->y, begin));
 }
 
 void th_k_dropout(th_pool *pool, double scale, const th_tensor *x, const uint8_t *keep, bool add,

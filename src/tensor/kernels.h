@@ -6,22 +6,18 @@
 
 #include "tapehead/tensor.h"
 
-/* ---- strided loops --------------------------------------------------------------------------- */
+/* Where the element with this index lies, in contiguous memory. */
+static inline void *th_at(const th_tensor *tensor, int64_t index) {
+  return (char *)tensor->data + index * (int64_t)th_dtype_size(tensor->dtype);
+}
 
-/* Walks several tensors at once, broadcast to the shape of the largest. The last operand is the
- * destination; where its stride is 0 the elements that fall together are summed in a fixed order. */
-#define TH_LOOP_MAX 3
-typedef struct th_loop {
-  int operands, ndim;
-  int64_t shape[TH_MAX_DIMS];
-  int64_t stride[TH_LOOP_MAX][TH_MAX_DIMS];
-  char *data[TH_LOOP_MAX];
-  int64_t element[TH_LOOP_MAX]; /* bytes */
-} th_loop;
+/* ---- strided loops --------------------------------------------------------------------------- */
 
 /* One innermost run: n elements of each operand, with strides in elements. */
 typedef void th_loop_inner(int64_t n, char *const *data, const int64_t *stride, const void *settings);
 
+/* Walks two or three tensors at once, broadcast to the shape of the largest. The last one is the
+ * destination; where its stride is 0 the elements that fall together are summed in a fixed order. */
 void th_loop_run(th_pool *pool, int operands, const th_tensor *const *tensors, th_loop_inner *inner,
                  const void *settings);
 

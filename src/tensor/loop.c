@@ -3,6 +3,15 @@
 
 #define PIECE 16384 /* elements a thread takes at once; smaller work stays on the caller's thread */
 
+#define TH_LOOP_MAX 3
+typedef struct th_loop {
+  int operands, ndim;
+  int64_t shape[TH_MAX_DIMS];
+  int64_t stride[TH_LOOP_MAX][TH_MAX_DIMS];
+  char *data[TH_LOOP_MAX];
+  int64_t element[TH_LOOP_MAX]; /* bytes */
+} th_loop;
+
 bool th_broadcast_shape(const th_tensor *a, const th_tensor *b, int *ndim, int64_t shape[TH_MAX_DIMS]) {
   *ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
   for (int i = 0; i < *ndim; i++) {

@@ -12,10 +12,6 @@
 #define PIECE_ROWS 64 /* rows of a piece whose partial sum is kept apart */
 #define PIECES_MAX 16
 
-static void *at(const th_tensor *tensor, int64_t index) {
-  return (char *)tensor->data + index * (int64_t)th_dtype_size(tensor->dtype);
-}
-
 row_view th_row_visible(const th_mask *mask, const th_tensor *x, int64_t row) {
   int last = x->ndim - 1;
   int64_t n = x->shape[last], rows = x->ndim > 1 ? x->shape[last - 1] : 1;
@@ -76,8 +72,8 @@ static void run_rows(th_pool *pool, th_task *task, row_work *w) {
 static void softmax_piece(void *context, int64_t piece) {
   const row_work *w = context;
   EACH_ROW (w, piece, r)
-    th_softmax_one(w->x->dtype, w->n, th_row_visible(w->mask, w->x, r), w->logarithm, at(w->x, r * w->n),
-                   at(w->y, r * w->n));
+    th_softmax_one(w->x->dtype, w->n, th_row_visible(w->mask, w->x, r), w->logarithm, th_at(w->x, r * w->n),
+                   th_at(w->y, r * w->n));
 }
 
 void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_tensor *x,
@@ -90,8 +86,8 @@ void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_t
 static void softmax_backward_piece(void *context, int64_t piece) {
   const row_work *w = context;
   EACH_ROW (w, piece, r)
-    th_softmax_one_backward(w->x->dtype, w->n, w->logarithm, at(w->y, r * w->n), at(w->gy, r * w->n),
-                            at(w->gx, r * w->n));
+    th_softmax_one_backward(w->x->dtype, w->n, w->logarithm, th_at(w->y, r * w->n), th_at(w->gy, r * w->n),
+                            th_at(w->gx, r * w->n));
 }
 
 void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, const th_tensor *gy,
@@ -104,8 +100,8 @@ void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, co
 static void layer_norm_piece(void *context, int64_t piece) {
   const row_work *w = context;
   EACH_ROW (w, piece, r)
-    TH_FOR(w->x->dtype, layer_norm_row, w->n, w->number, at(w->x, r * w->n), w->weight->data, w->bias->data,
-           at(w->y, r * w->n), at(w->mean, r), at(w->rstd, r));
+    TH_FOR(w->x->dtype, layer_norm_row, w->n, w->number, th_at(w->x, r * w->n), w->weight->data,
+           w->bias->data, th_at(w->y, r * w->n), th_at(w->mean, r), th_at(w->rstd, r));
 }
 
 void th_k_layer_norm(th_pool *pool, double epsilon, const th_tensor *x, const th_tensor *weight,
@@ -120,11 +116,11 @@ static void cross_entropy_piece(void *context, int64_t piece) {
   const row_work *w = context;
   EACH_ROW (w, piece, r) {
     if (w->targets[r] < 0) {
-      th_tensor one = {.dtype = w->y->dtype, .data = at(w->y, r)};
+      th_tensor one = {.dtype = w->y->dtype, .data = th_at(w->y, r)};
       th_fill(&one, 0);
     } else
-      TH_FOR(w->x->dtype, cross_entropy_row, w->n, w->number, at(w->x, r * w->n), w->targets[r], at(w->y, r),
-             at(w->mean, r));
+      TH_FOR(w->x->dtype, cross_entropy_row, w->n, w->number, th_at(w->x, r * w->n), w->targets[r],
+             th_at(w->y, r), th_at(w->mean, r));
   }
 }
 
@@ -140,11 +136,11 @@ static void cross_entropy_backward_piece(void *context, int64_t piece) {
   EACH_ROW (w, piece, r)
     if (w->targets[r] >= 0) {
       if (w->x->dtype == TH_F32)
-        cross_entropy_row_backward_f32(w->n, w->number, w->scale, at(w->x, r * w->n), w->targets[r],
-                                       *(float *)at(w->mean, r), at(w->gx, r * w->n));
+        cross_entropy_row_backward_f32(w->n, w->number, w->scale, th_at(w->x, r * w->n), w->targets[r],
+                                       *(float *)th_at(w->mean, r), th_at(w->gx, r * w->n));
       else
-        cross_entropy_row_backward_f64(w->n, w->number, w->scale, at(w->x, r * w->n), w->targets[r],
-                                       *(double *)at(w->mean, r), at(w->gx, r * w->n));
+        cross_entropy_row_backward_f64(w->n, w->number, w->scale, th_at(w->x, r * w->n), w->targets[r],
+                                       *(double *)th_at(w->mean, r), th_at(w->gx, r * w->n));
     }
 }
 
@@ -173,21 +169,21 @@ static void run_sums(th_pool *pool, th_task *task, row_work *w) {
 static void join(const th_tensor *partial, int64_t kinds, int64_t which, int64_t n, const th_tensor *sums) {
   int64_t pieces = n ? th_tensor_count(partial) / (kinds * n) : 0;
   for (int64_t p = 0; p < pieces; p++)
-    TH_FOR(sums->dtype, add_rows, 1, n, at(partial, (p * kinds + which) * n), sums->data);
+    TH_FOR(sums->dtype, add_rows, 1, n, th_at(partial, (p * kinds + which) * n), sums->data);
 }
 
 static void layer_norm_backward_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  char *gweight = at(w->partial, piece * 2 * w->n), *gbias = at(w->partial, (piece * 2 + 1) * w->n);
+  char *gweight = th_at(w->partial, piece * 2 * w->n), *gbias = th_at(w->partial, (piece * 2 + 1) * w->n);
   EACH_ROW (w, piece, r) {
-    void *gx = w->gx ? at(w->gx, r * w->n) : NULL;
+    void *gx = w->gx ? th_at(w->gx, r * w->n) : NULL;
     if (w->x->dtype == TH_F32)
-      layer_norm_row_backward_f32(w->n, at(w->x, r * w->n), w->weight->data, *(float *)at(w->mean, r),
-                                  *(float *)at(w->rstd, r), at(w->gy, r * w->n), gx, (float *)gweight,
+      layer_norm_row_backward_f32(w->n, th_at(w->x, r * w->n), w->weight->data, *(float *)th_at(w->mean, r),
+                                  *(float *)th_at(w->rstd, r), th_at(w->gy, r * w->n), gx, (float *)gweight,
                                   (float *)gbias);
     else
-      layer_norm_row_backward_f64(w->n, at(w->x, r * w->n), w->weight->data, *(double *)at(w->mean, r),
-                                  *(double *)at(w->rstd, r), at(w->gy, r * w->n), gx, (double *)gweight,
+      layer_norm_row_backward_f64(w->n, th_at(w->x, r * w->n), w->weight->data, *(double *)th_at(w->mean, r),
+                                  *(double *)th_at(w->rstd, r), th_at(w->gy, r * w->n), gx, (double *)gweight,
                                   (double *)gbias);
   }
 }
@@ -207,7 +203,7 @@ static void column_sums_piece(void *context, int64_t piece) {
   const row_work *w = context;
   int64_t begin = piece * w->per_piece,
           rows = w->rows - begin < w->per_piece ? w->rows - begin : w->per_piece;
-  TH_FOR(w->x->dtype, add_rows, rows, w->n, at(w->x, begin * w->n), at(w->partial, piece * w->n));
+  TH_FOR(w->x->dtype, add_rows, rows, w->n, th_at(w->x, begin * w->n), th_at(w->partial, piece * w->n));
 }
 
 void th_k_add_column_sums(th_pool *pool, const th_tensor *g, const th_tensor *partial, const th_tensor *gb) {
@@ -222,11 +218,11 @@ void th_k_add_column_sums(th_pool *pool, const th_tensor *g, const th_tensor *pa
 void th_k_gather(const th_tensor *table, const int32_t *ids, const th_tensor *y) {
   int64_t width = table->shape[1], count = width ? th_tensor_count(y) / width : 0;
   size_t bytes = (size_t)width * th_dtype_size(table->dtype);
-  for (int64_t i = 0; i < count; i++) memcpy(at(y, i * width), at(table, ids[i] * width), bytes);
+  for (int64_t i = 0; i < count; i++) memcpy(th_at(y, i * width), th_at(table, ids[i] * width), bytes);
 }
 
 void th_k_scatter_add(const th_tensor *gy, const int32_t *ids, const th_tensor *gtable) {
   int64_t width = gtable->shape[1], count = width ? th_tensor_count(gy) / width : 0;
   for (int64_t i = 0; i < count; i++)
-    TH_FOR(gy->dtype, add_rows, 1, width, at(gy, i * width), at(gtable, ids[i] * width));
+    TH_FOR(gy->dtype, add_rows, 1, width, th_at(gy, i * width), th_at(gtable, ids[i] * width));
 }
