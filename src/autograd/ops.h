@@ -24,7 +24,8 @@ bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /*
   X(div) \
   X(scale) \
   X(neg) \
-  X(exp) X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(gelu_tanh) X(gelu_erf) X(matmul) X(linear) X(reshape) \
+  X(exp) \
+  X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(gelu_tanh) X(gelu_erf) X(matmul) X(linear) X(reshape) \
       X(permute) X(slice) X(broadcast) X(concat) X(contiguous) X(sum) X(mean) X(max) X(gather) X(softmax) \
           X(log_softmax) X(layer_norm) X(dropout) X(cross_entropy) X(attention)
 

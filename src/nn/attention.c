@@ -1,8 +1,6 @@
-#include "tapehead/nn.h"
+#include "name.h"
 
 #include "../tensor/kernels.h"
-
-#include <stdio.h>
 
 const char *th_attention_kind_name(th_attention_kind kind) {
   static const char *const names[] = {"encoder_self", "decoder_self", "cross"};
@@ -24,12 +22,11 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
     th_params_refuse(set, TH_EINVAL, name, "the heads do not divide the width");
   int64_t rows = heads * (2 * layer.key_width + layer.value_width);
   char out[TH_NAME_MAX];
-  bool joined = name && *name;
   /* with D = V the rows are three square matrices, and each is initialised as one */
   th_init init = {.kind = TH_INIT_XAVIER, .blocks = layer.key_width == layer.value_width ? 3 : 0};
   layer.in_weight = th_params_add(set, name, "in_proj_weight", init, 2, (int64_t[]){rows, c->width});
   layer.in_bias = th_params_add(set, name, "in_proj_bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &rows);
-  snprintf(out, sizeof out, "%s%sout_proj", joined ? name : "", joined ? "." : "");
+  th_name_under(out, name, "out_proj");
   layer.out = th_nn_linear_make(set, out, heads * layer.value_width, c->width, true);
   return layer;
 }

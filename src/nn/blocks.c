@@ -1,10 +1,8 @@
 /* Encoder and decoder layers (Vaswani et al. 2017, section 3.1), pre- and post-norm. */
-#include "tapehead/nn.h"
-
-#include <stdio.h>
+#include "name.h"
 
 static const char *under(char text[TH_NAME_MAX], const char *name, const char *part) {
-  snprintf(text, TH_NAME_MAX, "%s%s%s", name ? name : "", name && *name ? "." : "", part);
+  th_name_under(text, name, part);
   return text;
 }
 

@@ -1,8 +1,7 @@
 /* The small layers: linear, layer norm, embedding, positions, feed-forward. */
-#include "tapehead/nn.h"
+#include "name.h"
 
 #include <math.h>
-#include <stdio.h>
 
 /* ---- linear ----------------------------------------------------------------------------------------- */
 
@@ -59,9 +58,8 @@ void th_sinusoids(const th_tensor *table) {
 th_nn_feed_forward th_nn_feed_forward_make(th_params *set, const char *name, int64_t width, int64_t hidden,
                                            th_activation activation, double dropout) {
   char first[TH_NAME_MAX], second[TH_NAME_MAX];
-  bool joined = name && *name;
-  snprintf(first, sizeof first, "%s%slinear1", joined ? name : "", joined ? "." : "");
-  snprintf(second, sizeof second, "%s%slinear2", joined ? name : "", joined ? "." : "");
+  th_name_under(first, name, "linear1");
+  th_name_under(second, name, "linear2");
   return (th_nn_feed_forward){.first = th_nn_linear_make(set, first, width, hidden, true),
                               .second = th_nn_linear_make(set, second, hidden, width, true),
                               .activation = activation,

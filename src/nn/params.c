@@ -1,4 +1,4 @@
-#include "tapehead/nn.h"
+#include "name.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -51,8 +51,7 @@ static th_param *refuse(th_params *set, th_status status, const char *name, cons
 th_param *th_params_add(th_params *set, const char *prefix, const char *suffix, th_init init, int ndim,
                         const int64_t *shape) {
   char name[TH_NAME_MAX];
-  bool joined = prefix && *prefix;
-  int length = snprintf(name, sizeof name, "%s%s%s", joined ? prefix : "", joined ? "." : "", suffix);
+  int length = th_name_under(name, prefix, suffix);
   if (set->error.status) return NULL;
   if (length >= TH_NAME_MAX) return refuse(set, TH_EINVAL, name, "the name is too long");
   if (set->values) return refuse(set, TH_EINVAL, name, "declared after th_params_make");
