@@ -17,17 +17,15 @@ uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count);
 bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /* false after th_fail */
 
 /* Every op, by the name in its function and its th_op_: X(name) */
+/* clang-format off */
 #define TH_EACH_OP(X) \
-  X(add) \
-  X(sub) \
-  X(mul) \
-  X(div) \
-  X(scale) \
-  X(neg) \
-  X(exp) \
-  X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(gelu_tanh) X(gelu_erf) X(matmul) X(linear) X(reshape) \
-      X(permute) X(slice) X(broadcast) X(concat) X(contiguous) X(sum) X(mean) X(max) X(gather) X(softmax) \
-          X(log_softmax) X(layer_norm) X(dropout) X(cross_entropy) X(attention)
+  X(add) X(sub) X(mul) X(div) X(scale) X(neg) \
+  X(exp) X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(gelu_tanh) X(gelu_erf) \
+  X(matmul) X(linear) \
+  X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) \
+  X(sum) X(mean) X(max) \
+  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(cross_entropy) X(attention)
+/* clang-format on */
 
 #define TH_DECLARE_OP(name) extern const th_op th_op_##name;
 TH_EACH_OP(TH_DECLARE_OP)
