@@ -74,7 +74,8 @@ Test(translate_pairs, a_side_that_is_empty) {
 
 Test(translate_pairs, a_side_without_a_word) {
   put_text("pairs.tsv", "a b\tc d\na b\t \n");
-  refuses(1, "pairs.tsv:2: the target has no token", TRAIN " --unit word --held-out-part 0.001");
+  refuses(1, "pairs.tsv:2: the target has no token",
+          TRAIN " --source-unit word --target-unit word --held-out-part 0.001");
 }
 
 Test(translate_pairs, a_sequence_that_is_too_long) {
@@ -150,7 +151,7 @@ Test(translate_pairs, words_are_tokens_where_wanted) {
   FILE *file = fopen("pairs.tsv", "w");
   for (int i = 0; i < 100; i++) fprintf(file, "w%d  v%d\tx%d y%d\n", i / 10, i % 10, i % 10, i / 10);
   cr_assert_eq(fclose(file), 0);
-  works("train " SMALL_PAIRS " --unit word --steps 3 --out run");
+  works("train " SMALL_PAIRS " --source-unit word --target-unit word --steps 3 --out run");
   assert_says("vocabularies of 24 and 24 tokens, at most 2 tokens a side");
 }
 

@@ -159,15 +159,17 @@ static th_status encode_all(data *d, const file *f, int64_t max_length, int64_t 
 
 /* ---- all of it ------------------------------------------------------------------------------------------- */
 
+static th_unit unit_of(const char *name) { return !strcmp(name, "word") ? TH_UNIT_WORD : TH_UNIT_CHARACTER; }
+
 th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *source, th_vocabulary *target,
                      th_error *error) {
   file f = {.path = path};
-  th_unit unit = !strcmp(s->unit, "word") ? TH_UNIT_WORD : TH_UNIT_CHARACTER;
+  th_unit source_unit = unit_of(s->source_unit), target_unit = unit_of(s->target_unit);
   *d = (data){.settings = s, .source = source, .target = target, .epoch = -1};
   th_status status = read_lines(&f, error);
-  if (!status) status = split_lines(&f, unit, s->held_out_part, error);
-  if (!status && !source) status = collect(&f, unit, false, &d->source, error);
-  if (!status && !target) status = collect(&f, unit, true, &d->target, error);
+  if (!status) status = split_lines(&f, source_unit, s->held_out_part, error);
+  if (!status && !source) status = collect(&f, source_unit, false, &d->source, error);
+  if (!status && !target) status = collect(&f, target_unit, true, &d->target, error);
   if (!status) status = encode_all(d, &f, s->max_length, s->held_out, error);
   if (!status && (!d->train_count || !d->held_out_count))
     status = th_error_set(error, TH_EFORMAT, "%s: %lld pairs are too few: %lld to train on, %lld held out",

@@ -10,7 +10,7 @@
 typedef struct settings {
   char task[16];         /* copy, reverse, sort, or pairs */
   char pairs[PATH_TEXT]; /* the file the pairs came from */
-  char unit[16];         /* character or word, of pairs */
+  char source_unit[16], target_unit[16]; /* character or word, of pairs */
   int64_t symbols, min_length, max_length, held_out;
   double held_out_part;
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
