@@ -23,6 +23,7 @@ def main():
     entries = json.loads(text[text.index("= {") + 2 : text.rindex("}") + 1])
     pairs = set()
     for entry, sounds in entries.items():
+        sounds = sounds.partition(" #")[0]
         word = re.sub(r"\(\d+\)$", "", entry)
         if WORD.fullmatch(word):
             pairs.add((word, re.sub(r"\d", "", sounds)))
