@@ -49,6 +49,7 @@ static th_var *build_gelu(const operands *x) { return th_gelu_erf(x->in[0]); }
 static th_var *build_gelu_tanh(const operands *x) { return th_gelu_tanh(x->in[0]); }
 static th_var *build_relu(const operands *x) { return th_relu(x->in[0]); }
 static th_var *build_add(const operands *x) { return th_add(x->in[0], x->in[1]); }
+static th_var *build_rotary(const operands *x) { return th_rotary(x->in[0], &x->in[1]->value); }
 static th_var *build_dropout(const operands *x) { return th_dropout(x->in[0], 0.1); }
 static th_var *build_gather(const operands *x) { return th_gather(x->in[0], &x->ids); }
 
@@ -89,6 +90,7 @@ static const op_case cases[] = {
     {"relu", "2048x512", build_relu, {{2, {2048, 512}}}, 0, 2, 4},
     {"add", "2048x128", build_add, {{2, {2048, 128}}, {2, {2048, 128}}}, 0, 3, 5},
     {"add", "64x32x128 + 32x128", build_add, {{3, {64, 32, 128}}, {2, {32, 128}}}, 0, 2, 4},
+    {"rotary", "16x8x64x16", build_rotary, {{4, {16, 8, 64, 16}}, {2, {64, 16}}}, 0, 2, 3},
     {"dropout", "2048x512 p=0.1", build_dropout, {{2, {2048, 512}}}, 0, 2.25, 3.25},
     {"gather", "2048 rows of 1024x128", build_gather, {{2, {CLASSES, 128}}}, 0, 4, 6},
 };

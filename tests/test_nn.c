@@ -2,6 +2,7 @@
 #include "engine_desk.h"
 #include "tapehead/nn.h"
 
+#include <complex.h>
 #include <stdlib.h>
 
 /* ---- parameters ------------------------------------------------------------------------------ */
@@ -239,7 +240,7 @@ Test(init, embeddings_have_the_deviation_that_section_3_4_scales_to_one) {
   th_transformer *model = model_of(&config, TH_F32, 1);
   expect_deviation(&model->source_embedding.weight->value, 0.25);
   expect_deviation(&model->target_embedding.weight->value, 0.25);
-  expect_deviation(&model->source_positions->value, 0.02);
+  expect_deviation(&model->source_positions.learned->value, 0.02);
   th_transformer_free(model);
   config.weights = TH_WEIGHTS_XAVIER;
   model = model_of(&config, TH_F32, 1);
@@ -293,7 +294,7 @@ Test(positions, sinusoids_follow_section_3_5) {
   for (int64_t width = 5; width <= 8; width++) {
     desk d = desk_open();
     th_tensor table = desk_zeros(&d, TH_F64, SHAPE(50, width));
-    th_sinusoids(&table);
+    th_sinusoids(&table, 0);
     for (int64_t p = 0; p < 50; p++)
       for (int64_t i = 0; 2 * i < width; i++) {
         double angle = (double)p / pow(10000, 2 * (double)i / (double)width),
@@ -318,24 +319,150 @@ Test(positions, learned_ones_are_added_and_get_gradients_as_far_as_the_sequence_
   th_transformer_config config = small_config();
   config.positions = TH_POSITIONS_LEARNED;
   th_transformer *model = model_of(&config, TH_F64, 1);
-  cr_expect(model->sinusoids.data == NULL);
-  cr_assert(model->source_positions->value.shape[0] == 10 && model->source_positions->value.shape[1] == 16);
+  cr_expect(model->position_table.data == NULL);
+  cr_assert(model->source_positions.learned->value.shape[0] == 10 &&
+            model->source_positions.learned->value.shape[1] == 16);
   th_tensor source = ids_of(&d, 2, 4, 11), seed = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2, 4, 16)), kept,
             used, rest;
   kept = desk_copy(&d, TH_F64, &th_transformer_encode(model, d.tape, &source, NULL, NULL)->value);
-  th_tensor_set(&model->source_positions->value, 3 * 16, 5); /* position 3, the last */
+  th_tensor_set(&model->source_positions.learned->value, 3 * 16, 5); /* position 3, the last */
   th_var *y = th_transformer_encode(model, d.tape, &source, NULL, NULL);
   cr_expect(first_difference(&kept, &y->value, 1e-6) >= 0, "they are used");
   th_backward(y, &seed);
-  th_view_slice(&used, &model->source_positions->grad, 0, 0, 4);
-  th_view_slice(&rest, &model->source_positions->grad, 0, 4, 10);
+  th_view_slice(&used, &model->source_positions.learned->grad, 0, 0, 4);
+  th_view_slice(&rest, &model->source_positions.learned->grad, 0, 4, 10);
   for (int64_t p = 0; p < 4; p++) {
     th_tensor row;
     th_view_slice(&row, &used, 0, p, p + 1);
     cr_expect(largest_size(&row) > 1e-6, "position %ld", (long)p);
   }
   cr_expect(largest_size(&rest) == 0);
-  cr_expect(largest_size(&model->target_positions->grad) == 0);
+  cr_expect(largest_size(&model->target_positions.learned->grad) == 0);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+static const th_positions every_kind[] = {TH_POSITIONS_SINUSOIDAL, TH_POSITIONS_LEARNED,  TH_POSITIONS_ROTARY,
+                                          TH_POSITIONS_ALIBI,      TH_POSITIONS_RELATIVE, TH_POSITIONS_NONE};
+enum { KINDS = sizeof every_kind / sizeof *every_kind };
+
+Test(positions, turns_are_the_roots_of_unity_of_roformer) {
+  desk d = desk_open();
+  th_tensor turns = desk_zeros(&d, TH_F64, SHAPE(40, 6));
+  th_turns(&turns, 100);
+  for (int64_t m = 0; m < 40; m++)
+    for (int64_t i = 1; i <= 3; i++) { /* theta_i = 10000^(-2 (i - 1) / d), i from 1 */
+      double complex turn = cexp(I * (double)(100 + m) * pow(10000, -2 * (double)(i - 1) / 6));
+      const double *pair = (double *)turns.data + m * 6 + 2 * (i - 1);
+      cr_assert(fabs(pair[0] - creal(turn)) < 1e-12 && fabs(pair[1] - cimag(turn)) < 1e-12);
+    }
+  desk_close(&d);
+}
+
+Test(positions, rotary_scores_depend_on_the_distance_alone) {
+  desk d = desk_open();
+  th_nn_positions rotary = {.kind = TH_POSITIONS_ROTARY};
+  th_tensor table = desk_zeros(&d, TH_F64, SHAPE(4, 8)); /* most of the places are past its end */
+  th_turns(&table, 0);
+  rotary.table = &table;
+  th_tensor q = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 1, 1, 8)),
+            k = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 1, 1, 8));
+  for (int64_t distance = 0; distance < 5; distance++) {
+    double first = 0;
+    for (int64_t at = 0; at < 50; at++) {
+      th_tape_reset(d.tape);
+      th_var *turned_q = th_nn_positions_turn(&rotary, th_constant(d.tape, &q), at + distance);
+      th_var *turned_k = th_nn_positions_turn(&rotary, th_constant(d.tape, &k), at);
+      double score = th_tensor_get(&th_matmul(turned_q, th_transpose(turned_k))->value, 0);
+      if (at == 0) first = score;
+      cr_assert(fabs(score - first) < 1e-13, "distance %ld at %ld: %g, wanted %g", (long)distance, (long)at,
+                score, first);
+    }
+    double plain = 0;
+    for (int64_t i = 0; i < 8; i++) plain += th_tensor_get(&q, i) * th_tensor_get(&k, i);
+    cr_expect(distance == 0 ? fabs(first - plain) < 1e-13 : fabs(first - plain) > 1e-3);
+  }
+  desk_close(&d);
+}
+
+Test(positions, alibi_slopes_are_those_published) {
+  for (int64_t h = 0; h < 8; h++)
+    cr_expect(th_alibi_slope(h, 8) == 1 / (double)(2 << h), "head %ld", (long)h);
+  for (int64_t h = 0; h < 16; h++)
+    cr_expect(fabs(th_alibi_slope(h, 16) - pow(2, -0.5 * (double)(h + 1))) < 1e-15);
+  const double of_12[] = {0.5,       0.25,       0.125,      0.0625,     0.03125,    0.015625,
+                          0.0078125, 0.00390625, 0.70710678, 0.35355339, 0.17677670, 0.08838835};
+  for (int64_t h = 0; h < 12; h++)
+    cr_expect(fabs(th_alibi_slope(h, 12) - of_12[h]) < 1e-8, "head %ld", (long)h);
+  cr_expect(th_alibi_slope(0, 1) == 1. / 256);
+}
+
+Test(positions, alibi_is_a_penalty_by_distance_that_starts_at_the_last_queries) {
+  desk d = desk_open();
+  th_nn_positions positions = {.kind = TH_POSITIONS_ALIBI};
+  th_tensor q = desk_zeros(&d, TH_F64, SHAPE(3, 2, 2, 4));
+  th_var *bias = th_nn_positions_bias(&positions, th_constant(d.tape, &q), 4); /* queries at places 2 and 3 */
+  EXPECT_VALUES(&bias->value, 0, -2. / 16, -1. / 16, 0, -1. / 16, -3. / 16, -2. / 16, -1. / 16, 0, -2. / 256,
+                -1. / 256, 0, -1. / 256, -3. / 256, -2. / 256, -1. / 256, 0);
+  desk_close(&d);
+}
+
+/* _relative_position_bucket of T5's code, in its words. */
+static int64_t t5_bucket(int64_t relative_position, bool bidirectional) {
+  int64_t num_buckets = 32, bucket = 0;
+  if (bidirectional) {
+    num_buckets /= 2;
+    if (relative_position > 0) bucket += num_buckets;
+    relative_position = relative_position < 0 ? -relative_position : relative_position;
+  } else relative_position = relative_position < 0 ? -relative_position : 0;
+  int64_t max_exact = num_buckets / 2;
+  if (relative_position < max_exact) return bucket + relative_position;
+  double large = log((double)relative_position / (double)max_exact) / log(128. / (double)max_exact);
+  int64_t if_large =
+      max_exact + (int64_t)(large * (double)(num_buckets - max_exact) + 1e-9); /* log 8 / log 16 is 3/4 */
+  return bucket + (if_large < num_buckets - 1 ? if_large : num_buckets - 1);
+}
+
+Test(positions, relative_buckets_are_those_of_t5) {
+  for (int64_t distance = -300; distance <= 300; distance++)
+    for (int causal = 0; causal < 2; causal++)
+      cr_assert(th_relative_bucket(distance, causal) == t5_bucket(distance, !causal), "%ld: %d, wanted %ld",
+                (long)distance, th_relative_bucket(distance, causal), (long)t5_bucket(distance, !causal));
+  /* read off the definition: 8 exact, then steps of 2^(1/2); causal 16 exact, then steps of 8^(1/16) */
+  const int64_t both[][2] = {{0, 0},    {-7, 7},   {-8, 8},    {-11, 8},    {-12, 9}, {-16, 10}, {-64, 14},
+                             {-90, 14}, {-91, 15}, {-128, 15}, {-5000, 15}, {1, 17},  {8, 24},   {500, 31}};
+  for (size_t i = 0; i < sizeof both / sizeof *both; i++)
+    cr_expect(th_relative_bucket(both[i][0], false) == both[i][1], "%ld", (long)both[i][0]);
+  const int64_t behind[][2] = {{3, 0},    {-15, 15},  {-16, 16},  {-18, 16},
+                               {-19, 17}, {-112, 30}, {-113, 31}, {-999, 31}};
+  for (size_t i = 0; i < sizeof behind / sizeof *behind; i++)
+    cr_expect(th_relative_bucket(behind[i][0], true) == behind[i][1], "%ld", (long)behind[i][0]);
+}
+
+Test(positions, one_relative_table_serves_every_layer_of_a_stack) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  config.positions = TH_POSITIONS_RELATIVE;
+  th_transformer *model = model_of(&config, TH_F64, 1);
+  const th_tensor *table = &model->source_positions.learned->value;
+  cr_assert(table->shape[0] == 32 && table->shape[1] == 4);
+  th_tensor q = desk_zeros(&d, TH_F64, SHAPE(2, 4, 3, 4)), seed = desk_zeros(&d, TH_F64, SHAPE(4, 3, 3));
+  th_var *bias = th_nn_positions_bias(&model->source_positions, th_constant(d.tape, &q), 3);
+  for (int64_t h = 0; h < 4; h++)
+    for (int64_t i = 0; i < 3; i++)
+      for (int64_t j = 0; j < 3; j++)
+        cr_assert(th_tensor_get(&bias->value, (h * 3 + i) * 3 + j) ==
+                  th_tensor_get(table, (j > i ? 16 + j - i : i - j) * 4 + h));
+  th_fill(&seed, 1);
+  th_backward(bias, &seed);
+  const double counts[] = {3, 2, 1}; /* how often each distance stands in a square of three */
+  for (int64_t distance = 0; distance < 3; distance++)
+    cr_expect(th_tensor_get(&model->source_positions.learned->grad, distance * 4 + 1) == counts[distance]);
+  for (int i = 0; i < 2; i++) {
+    cr_expect(model->encoder[i].self.positions == &model->source_positions);
+    cr_expect(model->decoder[i].self.positions == &model->target_positions);
+    cr_expect(model->decoder[i].cross.positions == NULL);
+  }
   th_transformer_free(model);
   desk_close(&d);
 }
@@ -551,12 +678,67 @@ static th_transformer_config config_number(int i) {
   th_transformer_config config = small_config();
   config.layer.norm_first = config.final_norm = i & 1;
   config.layer.activation = (th_activation)(i % 3);
-  config.positions = i & 2 ? TH_POSITIONS_LEARNED : TH_POSITIONS_SINUSOIDAL;
+  config.positions = every_kind[i % KINDS];
   return config;
 }
 
+Test(transformer, knows_places_by_every_kind_of_positions_but_none) {
+  for (int i = 0; i < KINDS; i++) {
+    desk d = desk_open();
+    th_transformer_config config = config_number(i);
+    th_transformer *model = model_of(&config, TH_F64, 1);
+    th_tensor source = ids_of(&d, 1, 5, 11), target = ids_of(&d, 1, 4, 13);
+    th_tensor moved = desk_copy(&d, TH_I32, &source), mirrored = desk_copy(&d, TH_I32, &source);
+    for (int64_t k = 0; k < 5; k++) {
+      th_tensor_set(&moved, k, th_tensor_get(&source, (k + 1) % 5));
+      th_tensor_set(&mirrored, k, th_tensor_get(&source, 4 - k));
+    }
+    th_tensor logits = logits_of(&d, model, &source, NULL, &target, NULL),
+              of_moved = logits_of(&d, model, &moved, NULL, &target, NULL),
+              of_mirrored = logits_of(&d, model, &mirrored, NULL, &target, NULL);
+    if (config.positions == TH_POSITIONS_NONE) expect_near(&of_moved, &logits, 1e-12, "a bag of tokens");
+    else cr_expect(first_difference(&logits, &of_moved, 1e-5) >= 0, "kind %d", i);
+    if (config.positions == TH_POSITIONS_ALIBI)
+      expect_near(&of_mirrored, &logits, 1e-12, "the same distances, ahead or behind");
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
+Test(transformer, a_tap_changes_nothing_with_any_kind_of_positions) {
+  for (int i = 0; i < KINDS; i++) {
+    desk d = desk_open();
+    th_transformer_config config = config_number(i);
+    th_transformer *model = model_of(&config, TH_F64, 1);
+    th_tensor source = ids_of(&d, 2, 5, 11), target = ids_of(&d, 2, 4, 13);
+    th_tensor plain = logits_of(&d, model, &source, memory_length, &target, NULL);
+    th_tensor tapped = logits_of(&d, model, &source, memory_length, &target, &(th_tap){count_taps, NULL});
+    expect_near(&tapped, &plain, 1e-12, "logits");
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
+Test(transformer, without_a_learned_table_sequences_may_be_longer_than_the_longest) {
+  for (int i = 0; i < KINDS; i++) {
+    if (every_kind[i] == TH_POSITIONS_LEARNED) continue;
+    desk d = desk_open();
+    th_transformer_config config = config_number(i);
+    th_transformer *roomy = model_of(&config, TH_F64, 1), *model;
+    config.max_length = 3;
+    model = model_of(&config, TH_F64, 1);
+    th_tensor source = ids_of(&d, 2, 9, 11), target = ids_of(&d, 2, 8, 13);
+    th_tensor wanted = logits_of(&d, roomy, &source, NULL, &target, NULL);
+    th_tensor got = logits_of(&d, model, &source, NULL, &target, NULL);
+    expect_near(&got, &wanted, 1e-13, "logits");
+    th_transformer_free(model);
+    th_transformer_free(roomy);
+    desk_close(&d);
+  }
+}
+
 Test(transformer, padding_changes_nothing) {
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < KINDS; i++) {
     desk d = desk_open();
     th_transformer_config config = config_number(i);
     th_transformer *model = model_of(&config, TH_F64, 1);
@@ -596,7 +778,7 @@ Test(transformer, padding_gets_no_gradient) {
 }
 
 Test(transformer, a_batch_of_one_equals_its_row_in_a_batch) {
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < KINDS; i++) {
     desk d = desk_open();
     th_transformer_config config = config_number(i);
     th_transformer *model = model_of(&config, TH_F64, 1);
@@ -615,7 +797,7 @@ Test(transformer, a_batch_of_one_equals_its_row_in_a_batch) {
 }
 
 Test(transformer, a_later_target_token_changes_no_earlier_logits) {
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < KINDS; i++) {
     desk d = desk_open();
     th_transformer_config config = config_number(i);
     th_transformer *model = model_of(&config, TH_F64, 1);
@@ -664,38 +846,38 @@ Test(transformer, a_tap_is_called_by_each_attention_and_changes_nothing) {
 }
 
 Test(transformer, float_and_double_agree_to_rounding) {
-  desk d = desk_open();
-  th_transformer_config config = small_config();
-  th_transformer *narrow = model_of(&config, TH_F32, 1), *wide = model_of(&config, TH_F64, 2);
-  cr_assert(th_params_copy(wide->params, narrow->params, NULL) == TH_OK);
-  th_tensor source = ids_of(&d, 2, 5, 11), target = ids_of(&d, 2, 4, 13);
-  th_tensor a = logits_of(&d, narrow, &source, NULL, &target, NULL),
-            b = logits_of(&d, wide, &source, NULL, &target, NULL);
-  expect_near(&a, &b, 2e-5, "logits");
-  th_transformer_free(narrow);
-  th_transformer_free(wide);
-  desk_close(&d);
-}
-
-Test(transformer, a_sequence_longer_than_the_longest_is_an_error_on_the_tape) {
-  for (int learned = 0; learned < 2; learned++) {
+  for (int i = 0; i < KINDS; i++) {
     desk d = desk_open();
-    th_transformer_config config = small_config();
-    config.positions = learned ? TH_POSITIONS_LEARNED : TH_POSITIONS_SINUSOIDAL;
-    th_transformer *model = model_of(&config, TH_F32, 1);
-    th_tensor longest = ids_of(&d, 1, 10, 11), longer = ids_of(&d, 1, 11, 11);
-    th_transformer_encode(model, d.tape, &longest, NULL, NULL);
-    expect_no_error(d.tape);
-    th_var *memory = th_transformer_encode(model, d.tape, &longer, NULL, NULL);
-    const char *text = "slice: [10,16] has no 0 to 11 on axis 0 (";
-    cr_assert(th_tape_error(d.tape) != NULL);
-    cr_expect(!strncmp(th_tape_error(d.tape)->text, text, strlen(text)), "%s", th_tape_error(d.tape)->text);
-    cr_expect(th_tape_error(d.tape)->status == TH_ESHAPE);
-    th_transformer_decode(model, memory, NULL, &longest, NULL);
-    cr_expect(!strncmp(th_tape_error(d.tape)->text, text, strlen(text)), "the first error stays");
-    th_transformer_free(model);
+    th_transformer_config config = config_number(i);
+    th_transformer *narrow = model_of(&config, TH_F32, 1), *wide = model_of(&config, TH_F64, 2);
+    cr_assert(th_params_copy(wide->params, narrow->params, NULL) == TH_OK);
+    th_tensor source = ids_of(&d, 2, 5, 11), target = ids_of(&d, 2, 4, 13);
+    th_tensor a = logits_of(&d, narrow, &source, NULL, &target, NULL),
+              b = logits_of(&d, wide, &source, NULL, &target, NULL);
+    expect_near(&a, &b, 2e-5, "logits");
+    th_transformer_free(narrow);
+    th_transformer_free(wide);
     desk_close(&d);
   }
+}
+
+Test(transformer, a_sequence_longer_than_the_longest_is_an_error_with_learned_positions) {
+  desk d = desk_open();
+  th_transformer_config config = small_config();
+  config.positions = TH_POSITIONS_LEARNED;
+  th_transformer *model = model_of(&config, TH_F32, 1);
+  th_tensor longest = ids_of(&d, 1, 10, 11), longer = ids_of(&d, 1, 11, 11);
+  th_transformer_encode(model, d.tape, &longest, NULL, NULL);
+  expect_no_error(d.tape);
+  th_var *memory = th_transformer_encode(model, d.tape, &longer, NULL, NULL);
+  const char *text = "slice: [10,16] has no 0 to 11 on axis 0 (";
+  cr_assert(th_tape_error(d.tape) != NULL);
+  cr_expect(!strncmp(th_tape_error(d.tape)->text, text, strlen(text)), "%s", th_tape_error(d.tape)->text);
+  cr_expect(th_tape_error(d.tape)->status == TH_ESHAPE);
+  th_transformer_decode(model, memory, NULL, &longest, NULL);
+  cr_expect(!strncmp(th_tape_error(d.tape)->text, text, strlen(text)), "the first error stays");
+  th_transformer_free(model);
+  desk_close(&d);
 }
 
 Test(transformer, an_unknown_token_is_an_error_on_the_tape) {
@@ -765,6 +947,9 @@ Test(transformer, check_says_what_is_wrong_in_words_of_the_configuration) {
   REFUSED(layer.heads, 3, "3 heads do not divide a width of 16");
   REFUSED(layer.key_width, -1, "a head's key or value width is outside 0 to 16777216");
   REFUSED(layer.value_width, 16777217, "a head's key or value width is outside 0 to 16777216");
+  REFUSED(positions, TH_POSITIONS_NONE + 1, "positions are of no kind that there is");
+  fine.positions = TH_POSITIONS_ROTARY, fine.layer.key_width = 3, fine.layer.value_width = 2;
+  expect_config_refused(fine, "rotary positions turn pairs: a head's key width is 3, want an even one");
   REFUSED(layer.dropout, 1, "dropout is 1: want at least 0 and below 1");
   REFUSED(layer.dropout, -0.1, "dropout is -0.1: want at least 0 and below 1");
   REFUSED(layer.dropout, (double)NAN, "dropout is nan: want at least 0 and below 1");
@@ -792,10 +977,10 @@ static void look_at_weights(void *context, const th_nn_attention *attention, con
 }
 
 Test(transformer, token_by_token_gives_the_logits_of_all_at_once) {
-  for (int i = 0; i < 8; i++) {
+  for (int i = 0; i < 2 * KINDS; i++) {
     desk d = desk_open();
     th_transformer_config config = config_number(i);
-    if (i >= 4) config.layer.heads = 3, config.layer.key_width = 5, config.layer.value_width = 7;
+    if (i >= KINDS) config.layer.heads = 3, config.layer.key_width = 6, config.layer.value_width = 7;
     th_transformer *model = model_of(&config, TH_F64, 1);
     th_tensor source = ids_of(&d, 3, 5, 11), target = ids_of(&d, 3, 6, 13), token, row, weights,
               *seen = &weights;
@@ -957,6 +1142,7 @@ Test(greedy, leaves_the_tape_reset_and_recording_as_it_was) {
 Test(greedy, past_the_longest_sequence_is_an_error_and_leaves_the_tape_usable) {
   desk d = desk_open();
   th_transformer_config config = small_config();
+  config.positions = TH_POSITIONS_LEARNED;
   th_transformer *model = model_of(&config, TH_F32, 1);
   th_tensor source = ids_of(&d, 2, 3, 11), out = desk_zeros(&d, TH_I32, SHAPE(2, 12));
   th_error error = {0};

@@ -1,6 +1,8 @@
 /* Every op of th_ops() against a plain reference in double: values, gradients, odd sizes, both types. */
 #include "engine_plain.h"
 
+#include <complex.h>
+
 typedef struct op_case {
   const char *op, *what;
   int inputs;
@@ -239,20 +241,22 @@ static th_tensor plain_attention_kept(desk *d, const th_tensor *in, double p) {
   return plain_attention(d, &in[0], &in[1], &in[2], NULL, &causal, ROOT(in), kept);
 }
 
-/* q, k and v are columns of one tensor, as from a fused projection: in[0] [B,T,3*H*D], two heads of three. */
-static th_var *part_of(th_var *x, int which) {
-  th_var *columns = th_slice(x, 2, 6 * which, 6 * which + 6);
-  th_var *split = th_reshape(columns, 4, (int64_t[]){x->value.shape[0], x->value.shape[1], 2, 3});
+/* Two heads in the columns from `begin` on of one tensor [B,T,..], as from a fused projection: [B,2,T,width]. */
+static th_var *heads_in(th_var *x, int64_t begin, int64_t width) {
+  th_var *columns = th_slice(x, 2, begin, begin + 2 * width);
+  th_var *split = th_reshape(columns, 4, (int64_t[]){x->value.shape[0], x->value.shape[1], 2, width});
   return th_permute(split, (int[]){0, 2, 1, 3});
+}
+
+static th_tensor plain_heads_in(desk *d, const th_tensor *x, int64_t begin, int64_t width) {
+  th_tensor columns = plain_slice(d, x, 2, begin, begin + 2 * width);
+  th_tensor split = plain_reshape(d, &columns, SHAPE(x->shape[0], x->shape[1], 2, width));
+  return plain_permute(d, &split, (int[]){0, 2, 1, 3});
 }
 
 static th_tensor plain_attention_on_views(desk *d, const th_tensor *x) {
   th_tensor part[3];
-  for (int i = 0; i < 3; i++) {
-    th_tensor columns = plain_slice(d, x, 2, 6 * i, 6 * i + 6);
-    th_tensor split = plain_reshape(d, &columns, SHAPE(x->shape[0], x->shape[1], 2, 3));
-    part[i] = plain_permute(d, &split, (int[]){0, 2, 1, 3});
-  }
+  for (int i = 0; i < 3; i++) part[i] = plain_heads_in(d, x, 6 * i, 3);
   return plain_attention(d, &part[0], &part[1], &part[2], NULL, &causal, 1 / sqrt(3), NULL);
 }
 
@@ -267,9 +271,49 @@ OP(attention_same, th_attention(in[0], in[0], in[0], NULL),
 OP(attention_kept, (training(tape, 9), ATTEND(.mask = causal, .dropout = 0.4)),
    plain_attention_kept(d, in, 0.4))
 OP(attention_views,
-   th_attention(part_of(in[0], 0), part_of(in[0], 1), part_of(in[0], 2),
+   th_attention(heads_in(in[0], 0, 3), heads_in(in[0], 6, 3), heads_in(in[0], 12, 3),
                 &(th_attention_options){.mask = causal}),
    plain_attention_on_views(d, &in[0]))
+
+/* ---- rotary ---------------------------------------------------------------------------------- */
+
+static double angle_at(int64_t row, int64_t pair) { return 0.7 * (double)row - 0.3 * (double)pair + 0.2; }
+
+static th_var *rotated(th_tape *tape, th_var *x) {
+  int64_t rows = x->value.shape[x->value.ndim - 2], width = x->value.shape[x->value.ndim - 1];
+  th_tensor turns;
+  cr_assert(th_keep_tensor(tape, &turns, x->value.dtype, SHAPE(rows, width)));
+  for (int64_t i = 0; i < rows * width; i++) {
+    double angle = angle_at(i / width, i % width / 2);
+    th_tensor_set(&turns, i, i % 2 ? sin(angle) : cos(angle));
+  }
+  return th_rotary(x, &turns);
+}
+
+static th_tensor plain_rotated(desk *d, const th_tensor *x) {
+  int64_t rows = x->shape[x->ndim - 2], width = x->shape[x->ndim - 1];
+  th_tensor y = desk_zeros(d, TH_F64, x->ndim, x->shape);
+  for (int64_t i = 0; i < th_tensor_count(x); i += 2) {
+    double complex z = P(x)[i] + I * P(x)[i + 1];
+    z *= cexp(I * angle_at(i / width % rows, i % width / 2));
+    P(&y)[i] = creal(z), P(&y)[i + 1] = cimag(z);
+  }
+  return y;
+}
+
+static th_tensor plain_rotated_columns(desk *d, const th_tensor *x) {
+  th_tensor turned = plain_transpose(d, x);
+  return plain_rotated(d, &turned);
+}
+
+static th_tensor plain_rotated_heads(desk *d, const th_tensor *x) {
+  th_tensor split = plain_heads_in(d, x, 6, 6);
+  return plain_rotated(d, &split);
+}
+
+OP(rotary, rotated(tape, in[0]), plain_rotated(d, &in[0]))
+OP(rotary_columns, rotated(tape, th_transpose(in[0])), plain_rotated_columns(d, &in[0]))
+OP(rotary_heads, rotated(tape, heads_in(in[0], 6, 6)), plain_rotated_heads(d, &in[0]))
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
@@ -370,6 +414,11 @@ static const op_case shaped[] = {
     CASE("attention", "one tensor for all three", 1, attention_same, OF(2, 3, 5, 4)),
     CASE("attention", "with dropout", 3, attention_kept, QKV),
     CASE("attention", "heads as views", 1, attention_views, OF(2, 5, 18)),
+    CASE("rotary", "", 1, rotary, OF(2, 3, 5, 6)),
+    CASE("rotary", "one pair", 1, rotary, OF(7, 2)),
+    CASE("rotary", "pieces", 1, rotary, OF(6, 4, 33, 64)),
+    CASE("rotary", "of columns", 1, rotary_columns, OF(2, 6, 5)),
+    CASE("rotary", "heads as views", 1, rotary_heads, OF(2, 5, 18)),
 };
 #define SHAPED (sizeof shaped / sizeof *shaped)
 
@@ -666,6 +715,26 @@ Test(ops, layer_norm_of_large_numbers_close_together_keeps_its_digits) {
   th_var *y = th_layer_norm(x, leaf_of(&d, TH_F32, SHAPE(4), (double[]){1, 1, 1, 1}, &gw),
                             leaf_of(&d, TH_F32, SHAPE(4), (double[]){0, 0, 0, 0}, &gb), 0);
   EXPECT_VALUES(&y->value, 1e-6, -1.5 / sqrt(1.25), -0.5 / sqrt(1.25), 0.5 / sqrt(1.25), 1.5 / sqrt(1.25));
+  desk_close(&d);
+}
+
+Test(ops, rotary_says_what_turns_it_wants) {
+  desk d = desk_open();
+  th_tensor x = desk_zeros(&d, TH_F64, SHAPE(2, 3, 4)), odd = desk_zeros(&d, TH_F64, SHAPE(2, 3, 5)),
+            turns = desk_zeros(&d, TH_F64, SHAPE(2, 4)), narrow = desk_zeros(&d, TH_F32, SHAPE(3, 4)),
+            of_odd = desk_zeros(&d, TH_F64, SHAPE(3, 5));
+  const char *wants = "want [..,T,D] and dense rows [T,D] with an even D";
+  char text[200];
+  th_rotary(th_constant(d.tape, &x), &turns);
+  snprintf(text, sizeof text, "rotary: [2,3,4] by turns [2,4]: %s", wants);
+  expect_error_at(d.tape, TH_ESHAPE, text, __FILE__, __LINE__ - 2);
+  th_tape_reset(d.tape);
+  th_rotary(th_constant(d.tape, &odd), &of_odd);
+  snprintf(text, sizeof text, "rotary: [2,3,5] by turns [3,5]: %s", wants);
+  expect_error_at(d.tape, TH_ESHAPE, text, __FILE__, __LINE__ - 2);
+  th_tape_reset(d.tape);
+  th_rotary(th_constant(d.tape, &x), &narrow);
+  expect_error_at(d.tape, TH_EDTYPE, "rotary: x is f64, the turns are f32", __FILE__, __LINE__ - 1);
   desk_close(&d);
 }
 

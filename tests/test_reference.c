@@ -252,7 +252,7 @@ static void transformer_agrees(const char *folder, const char *name, th_dtype dt
   translation work = open_translation(r);
   run_translation(&work, t.tape, tapped ? &t.tap : NULL);
 
-  compare(r, &work.model->sinusoids, "positions");
+  compare(r, &work.model->position_table, "positions");
   compare_unpadded(r, &work.memory->value, "memory", work.source_lengths);
   compare_unpadded(r, &work.logits->value, "logits", work.target_lengths);
   compare(r, &work.loss->value, "loss");

@@ -53,8 +53,8 @@ static const setting table[] = {
      "layer norm before each sublayer, or after (the paper)"},
     {"activation", CHOICE, AT(activation), 0, 0, "relu|gelu|gelu-tanh", "relu", "relu", false,
      "between the two linear layers"},
-    {"positions", CHOICE, AT(positions), 0, 0, "sinusoidal|learned", "sinusoidal", "sinusoidal", false,
-     "how a token knows its place"},
+    {"positions", CHOICE, AT(positions), 0, 0, "sinusoidal|learned|rotary|alibi|relative|none", "sinusoidal",
+     "sinusoidal", false, "how a token knows its place"},
     {"weights", CHOICE, AT(weights), 0, 0, "paper|xavier", "paper", "paper", false,
      "first values of the embeddings"},
     {"dropout", REAL, AT(dropout), 0, 0.99, NULL, "0", "0.1", false, "probability of dropping an activation"},
@@ -90,16 +90,18 @@ static void *place(settings *s, const setting *row) { return (char *)s + row->of
 
 /* ---- one value from text, and back ------------------------------------------------------------------ */
 
-static bool is_choice(const char *choices, const char *text) {
+/* Which of the choices the text is, from 0; -1: none. */
+static int choice_of(const char *choices, const char *text) {
   size_t length = strlen(text);
-  for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
-    if (length && !strncmp(at, text, length) && (at[length] == '|' || !at[length])) return true;
-  return false;
+  int index = 0;
+  for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL, index++)
+    if (length && !strncmp(at, text, length) && (at[length] == '|' || !at[length])) return index;
+  return -1;
 }
 
 static th_status set_text(settings *s, const setting *row, const char *text, th_error *error) {
   size_t room = row->kind == TEXT ? PATH_TEXT : 16;
-  if (row->kind == CHOICE && !is_choice(row->choices, text))
+  if (row->kind == CHOICE && choice_of(row->choices, text) < 0)
     return th_error_set(error, TH_EINVAL, "--%s %s: want one of %s", row->name, text, row->choices);
   if (strlen(text) >= room) return th_error_set(error, TH_EINVAL, "--%s: the text is too long", row->name);
   strcpy(place(s, row), text);
@@ -304,7 +306,8 @@ th_status settings_model(const settings *s, int64_t source_vocabulary, int64_t t
                 .activation = activation,
                 .dropout = s->dropout,
                 .norm_first = pre},
-      .positions = !strcmp(s->positions, "learned") ? TH_POSITIONS_LEARNED : TH_POSITIONS_SINUSOIDAL,
+      .positions =
+          (th_positions)choice_of(table[row_of("positions")].choices, s->positions), /* in this order */
       .weights = !strcmp(s->weights, "xavier") ? TH_WEIGHTS_XAVIER : TH_WEIGHTS_PAPER,
       .final_norm = pre};
   return th_transformer_check(config, error);

@@ -154,6 +154,12 @@ th_var *th_attention(th_var *q, th_var *k, th_var *v, const th_attention_options
  * from small ops: th_matmul(th_dropout(weights, p), v) is the same attention, more slowly. */
 th_var *th_attention_weights(th_var *q, th_var *k, const th_attention_options *options);
 
+/* Rotary position embedding (Su et al. 2021, "RoFormer", equation 34): neighbours x_2i, x_2i+1 in row t of x
+ * [..,T,D], D even, are turned by the angle whose cosine and sine are turns_2i, turns_2i+1 in row t of turns
+ * [T,D]: a product of complex numbers. `turns` is of x's type, its rows dense, gets no gradient, and its memory
+ * must live until the reset; th_turns in nn.h fills it. */
+th_var *th_rotary(th_var *x, const th_tensor *turns);
+
 /* ---- an op of your own ------------------------------------------------------------------------------
  * See examples/own_op.c. */
 struct th_op {
@@ -258,6 +264,7 @@ th_var *th_here(th_var *made, const char *file, int line);
 #define th_cross_entropy(...) th_here(th_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
 #define th_attention(...) th_here(th_attention(__VA_ARGS__), __FILE__, __LINE__)
 #define th_attention_weights(...) th_here(th_attention_weights(__VA_ARGS__), __FILE__, __LINE__)
+#define th_rotary(...) th_here(th_rotary(__VA_ARGS__), __FILE__, __LINE__)
 #define th_apply(...) th_here(th_apply(__VA_ARGS__), __FILE__, __LINE__)
 #endif
 

@@ -94,9 +94,59 @@ th_nn_embedding th_nn_embedding_make(th_params *set, const char *name, int64_t v
 th_var *th_nn_embedding_forward(const th_nn_embedding *layer, th_tape *tape,
                                 const th_tensor *ids); /* times sqrt(width) */
 
-/* Sinusoids over positions [length,width]: sin on even columns, cos on odd, wavelengths from 2 pi to
- * 10000 2 pi (Vaswani et al. 2017, section 3.5). */
-void th_sinusoids(const th_tensor *table);
+/* ---- positions ------------------------------------------------------------------------------------ */
+
+typedef enum {
+  TH_POSITIONS_SINUSOIDAL, /* added to the embeddings: Vaswani et al. 2017, section 3.5 */
+  TH_POSITIONS_LEARNED,    /* added to the embeddings: a parameter, which bounds the length of a sequence */
+  TH_POSITIONS_ROTARY,     /* turns queries and keys of self-attention: Su et al. 2021, equation 34 */
+  TH_POSITIONS_ALIBI,      /* a bias on the scores of self-attention: Press et al. 2022, section 3 */
+  TH_POSITIONS_RELATIVE,   /* a learned bias, likewise: Raffel et al. 2020, section 2.1 */
+  TH_POSITIONS_NONE        /* only the causal mask tells places apart */
+} th_positions;
+
+/* Fill a table [length,width] for positions first, first + 1, ..: columns 2i and 2i + 1 hold sine and cosine of
+ * position / 10000^(2i / width) (Vaswani et al. 2017, section 3.5); th_turns cosine and sine, for th_rotary. */
+void th_sinusoids(const th_tensor *table, int64_t first);
+void th_turns(const th_tensor *table, int64_t first);
+
+/* ALiBi's slope of a head (from 0): its bias is -slope |query - key|, so that an encoder cannot tell a sequence
+ * from its mirror image, where no token marks an end. For H heads, a power of two, 2^(-8h/H)
+ * with h from 1 (Press et al. 2022, section 3); for others, as in the code they published, the slopes of the
+ * power of two below and then every other one of twice as many. */
+double th_alibi_slope(int64_t head, int64_t heads);
+
+/* Which row of the learned table serves a key at `distance` = key - query: near ones have one each, those
+ * further off share, at even steps of the logarithm (Raffel et al. 2020, section 2.1; T5's code). Causal: every
+ * key ahead is at distance 0; otherwise half of the rows are for those ahead. */
+#define TH_RELATIVE_BUCKETS 32
+#define TH_RELATIVE_FURTHEST 128 /* from here on all distances share the last row */
+int32_t th_relative_bucket(int64_t distance, bool causal);
+
+struct th_nn_layer_config;
+
+/* The positions of one stack of layers. */
+typedef struct th_nn_positions {
+  th_positions kind;
+  bool causal; /* relative: keys ahead are hidden and need no rows */
+  const th_tensor
+      *table;        /* sinusoidal, rotary: borrowed; past its end rows are computed as they are wanted */
+  th_param *learned; /* learned: [length,width]; relative: [TH_RELATIVE_BUCKETS,heads]; else NULL */
+} th_nn_positions;
+th_nn_positions th_nn_positions_make(th_params *set, const char *name, th_positions kind,
+                                     const struct th_nn_layer_config *layer, int64_t length, bool causal,
+                                     const th_tensor *table);
+/* The table for the first `length` positions, on the heap: free with th_tensor_free. data NULL for a kind
+ * without. */
+th_status th_nn_positions_table(th_tensor *table, th_positions kind, const struct th_nn_layer_config *layer,
+                                int64_t length, th_dtype dtype, th_error *error);
+
+/* Embeddings x [B,T,E] at positions first, first + 1, ..: with sinusoids or learned rows added, else x. */
+th_var *th_nn_positions_add(const th_nn_positions *positions, th_var *x, int64_t first);
+/* Queries or keys x [B,H,T,D] at positions first, first + 1, ..: turned, or x. positions may be NULL. */
+th_var *th_nn_positions_turn(const th_nn_positions *positions, th_var *x, int64_t first);
+/* For queries [B,H,T,D], the last T of `keys`: a bias on their scores [H,T,keys], or NULL for none. */
+th_var *th_nn_positions_bias(const th_nn_positions *positions, th_var *query, int64_t keys);
 
 /* ---- multi-head attention ------------------------------------------------------------------------ */
 
@@ -111,7 +161,9 @@ typedef struct th_nn_attention {
   th_nn_linear out;    /* [E, H*V] */
   th_param *gate;      /* [H] or NULL for ones: multiplies each head's output before the output projection */
   double dropout;      /* of the weights, while the tape trains */
-  bool separate;       /* three products where one would do; the result is the same to rounding */
+  const th_nn_positions
+      *positions; /* of self-attention, borrowed; NULL: the inputs know theirs, or have none */
+  bool separate;  /* three products where one would do; the result is the same to rounding */
   th_attention_kind kind;
   int layer;
 } th_nn_attention;
@@ -127,7 +179,7 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
 
 /* One look inside: what an attention computed, vars of its tape. */
 typedef struct th_seen {
-  th_var *query, *key, *value; /* [B,H,T,D], [B,H,S,D], [B,H,S,V] */
+  th_var *query, *key, *value; /* [B,H,T,D], [B,H,S,D], [B,H,S,V]; query and key as rotary turned them */
   th_var *weights;             /* [B,H,T,S] before dropout; row: query, column: key */
   th_var *heads;               /* [B,H,T,V] after the gate */
 } th_seen;
@@ -209,7 +261,6 @@ th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *layer, th_var *x, th
 
 /* ---- the Transformer ---------------------------------------------------------------------------------- */
 
-typedef enum { TH_POSITIONS_SINUSOIDAL, TH_POSITIONS_LEARNED } th_positions;
 typedef enum {
   TH_WEIGHTS_PAPER, /* embeddings normal with deviation 1/sqrt(width) (section 3.4 scales them back up), the rest Xavier */
   TH_WEIGHTS_XAVIER /* every matrix Xavier, embeddings too */
@@ -218,7 +269,7 @@ typedef enum {
 typedef struct th_transformer_config {
   int64_t source_vocabulary, target_vocabulary;
   int64_t encoder_layers, decoder_layers;
-  int64_t max_length; /* longest sequence, source or target, in tokens */
+  int64_t max_length; /* longest sequence, source or target, in tokens: a bound with learned positions only */
   th_nn_layer_config layer;
   th_positions positions;
   th_weights weights;
@@ -229,12 +280,12 @@ typedef struct th_transformer {
   th_transformer_config config;
   th_params *params;
   th_nn_embedding source_embedding, target_embedding;
-  th_tensor sinusoids; /* [max_length,width], or data NULL where positions are learned */
-  th_param *source_positions, *target_positions; /* [max_length,width], or NULL */
-  th_nn_encoder_layer *encoder;                  /* [encoder_layers] */
-  th_nn_decoder_layer *decoder;                  /* [decoder_layers] */
-  th_nn_norm encoder_norm, decoder_norm;         /* weight NULL: none */
-  th_nn_linear output;                           /* [target_vocabulary,width] */
+  th_tensor position_table; /* sinusoids or turns of max_length positions; data NULL: none */
+  th_nn_positions source_positions, target_positions;
+  th_nn_encoder_layer *encoder;          /* [encoder_layers] */
+  th_nn_decoder_layer *decoder;          /* [decoder_layers] */
+  th_nn_norm encoder_norm, decoder_norm; /* weight NULL: none */
+  th_nn_linear output;                   /* [target_vocabulary,width] */
 } th_transformer;
 
 /* What is wrong with a configuration, in words of its members: TH_EINVAL and one line. */

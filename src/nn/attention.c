@@ -77,6 +77,7 @@ static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask
   th_tape *tape = seen->query->tape;
   th_attention_options options = {.dropout = layer->dropout};
   if (mask) options.mask = *mask;
+  options.bias = th_nn_positions_bias(layer->positions, seen->query, seen->key->value.shape[2]);
   if (tap) {
     seen->weights = th_attention_weights(seen->query, seen->key, &options);
     seen->heads = th_matmul(th_dropout(seen->weights, layer->dropout), seen->value);
@@ -95,6 +96,9 @@ th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var 
   th_seen seen = {0};
   if (th_tape_error(x->tape)) return x;
   project_all(layer, x, memory ? memory : x, &seen);
+  seen.query = th_nn_positions_turn(layer->positions, seen.query, 0);
+  seen.key = th_nn_positions_turn(layer->positions, seen.key, 0);
+  if (th_tape_error(x->tape)) return x;
   return attend(layer, &seen, mask, tap);
 }
 
@@ -112,7 +116,8 @@ void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, 
   int64_t h = layer->heads, d = layer->key_width, v = layer->value_width, end = h * (2 * d + v);
   th_tape *tape = memory->tape;
   th_var *both = project(layer, memory, h * d, end);
-  th_var *key = split_heads(both, 0, h, d), *value = split_heads(both, h * d, h, v);
+  th_var *value = split_heads(both, h * d, h, v);
+  th_var *key = th_nn_positions_turn(layer->positions, split_heads(both, 0, h, d), cache->length);
   if (th_tape_error(tape)) return;
   int64_t next = cache->length + memory->value.shape[1];
   th_var *keys =
@@ -133,9 +138,11 @@ th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *
   th_seen seen = {.query = split_heads(project(layer, x, 0, layer->heads * layer->key_width), 0, layer->heads,
                                        layer->key_width)};
   if (th_tape_error(x->tape)) return x;
+  seen.query = th_nn_positions_turn(layer->positions, seen.query, cache->length - x->value.shape[1]);
   th_view_slice(&keys, &cache->key, 2, 0, cache->length);
   th_view_slice(&values, &cache->value, 2, 0, cache->length);
   seen.key = th_constant(x->tape, &keys);
   seen.value = th_constant(x->tape, &values);
+  if (th_tape_error(x->tape)) return x;
   return attend(layer, &seen, mask, tap);
 }

@@ -1,4 +1,4 @@
-/* The small layers: linear, layer norm, embedding, positions, feed-forward. */
+/* The small layers: linear, layer norm, embedding, feed-forward. */
 #include "name.h"
 
 #include <math.h>
@@ -39,18 +39,6 @@ th_nn_embedding th_nn_embedding_make(th_params *set, const char *name, int64_t v
 
 th_var *th_nn_embedding_forward(const th_nn_embedding *layer, th_tape *tape, const th_tensor *ids) {
   return th_scale(th_gather(th_use(tape, layer->weight), ids), sqrt((double)layer->weight->value.shape[1]));
-}
-
-/* ---- positions ---------------------------------------------------------------------------------------- */
-
-void th_sinusoids(const th_tensor *table) {
-  const double longest = 10000;
-  int64_t length = table->shape[0], width = table->shape[1];
-  for (int64_t position = 0; position < length; position++)
-    for (int64_t i = 0; i < width; i++) {
-      double angle = (double)position / pow(longest, (double)(i - i % 2) / (double)width);
-      th_tensor_set(table, position * width + i, i % 2 ? cos(angle) : sin(angle));
-    }
 }
 
 /* ---- feed-forward ------------------------------------------------------------------------------------- */

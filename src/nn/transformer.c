@@ -32,6 +32,12 @@ th_status th_transformer_check(const th_transformer_config *c, th_error *error) 
   if (l->key_width < 0 || l->value_width < 0 || l->key_width > largest || l->value_width > largest)
     return th_error_set(error, TH_EINVAL, "a head's key or value width is outside 0 to %lld",
                         (long long)largest);
+  if (c->positions > TH_POSITIONS_NONE)
+    return th_error_set(error, TH_EINVAL, "positions are of no kind that there is");
+  if (c->positions == TH_POSITIONS_ROTARY && (l->key_width ? l->key_width : l->width / l->heads) % 2)
+    return th_error_set(error, TH_EINVAL,
+                        "rotary positions turn pairs: a head's key width is %lld, want an even one",
+                        (long long)(l->key_width ? l->key_width : l->width / l->heads));
   if (!(l->dropout >= 0 && l->dropout < 1))
     return th_error_set(error, TH_EINVAL, "dropout is %g: want at least 0 and below 1", l->dropout);
   return TH_OK;
@@ -39,7 +45,7 @@ th_status th_transformer_check(const th_transformer_config *c, th_error *error) 
 
 static void make_embeddings(th_transformer *m) {
   const th_transformer_config *c = &m->config;
-  int64_t width = c->layer.width, shape[] = {c->max_length, width};
+  int64_t width = c->layer.width;
   th_init normal = {.kind = TH_INIT_NORMAL, .scale = 1 / sqrt((double)width)},
           xavier = {.kind = TH_INIT_XAVIER};
   th_init init = c->weights == TH_WEIGHTS_PAPER ? normal : xavier;
@@ -47,11 +53,10 @@ static void make_embeddings(th_transformer *m) {
       th_nn_embedding_make(m->params, "source_embedding", c->source_vocabulary, width, init);
   m->target_embedding =
       th_nn_embedding_make(m->params, "target_embedding", c->target_vocabulary, width, init);
-  if (c->positions != TH_POSITIONS_LEARNED) return;
-  init = (th_init){.kind = TH_INIT_NORMAL,
-                   .scale = 0.02}; /* small beside embeddings of deviation 1, as in BERT */
-  m->source_positions = th_params_add(m->params, NULL, "source_positions", init, 2, shape);
-  m->target_positions = th_params_add(m->params, NULL, "target_positions", init, 2, shape);
+  m->source_positions = th_nn_positions_make(m->params, "source_positions", c->positions, &c->layer,
+                                             c->max_length, false, &m->position_table);
+  m->target_positions = th_nn_positions_make(m->params, "target_positions", c->positions, &c->layer,
+                                             c->max_length, true, &m->position_table);
 }
 
 static th_status make_stacks(th_transformer *m, th_error *error) {
@@ -64,10 +69,12 @@ static th_status make_stacks(th_transformer *m, th_error *error) {
   for (int i = 0; i < c->encoder_layers; i++) {
     snprintf(name, sizeof name, "encoder.layers.%d", i);
     m->encoder[i] = th_nn_encoder_layer_make(m->params, name, &c->layer, i);
+    m->encoder[i].self.positions = &m->source_positions;
   }
   for (int i = 0; i < c->decoder_layers; i++) {
     snprintf(name, sizeof name, "decoder.layers.%d", i);
     m->decoder[i] = th_nn_decoder_layer_make(m->params, name, &c->layer, i);
+    m->decoder[i].self.positions = &m->target_positions;
   }
   if (c->final_norm) {
     m->encoder_norm = th_nn_norm_make(m->params, "encoder.norm", c->layer.width);
@@ -90,11 +97,9 @@ th_status th_transformer_new(th_transformer **made, const th_transformer_config 
   make_embeddings(m);
   status = make_stacks(m, error);
   if (!status) status = th_params_make(m->params, dtype, seed, error);
-  if (!status && config->positions == TH_POSITIONS_SINUSOIDAL) {
-    status =
-        th_tensor_new(&m->sinusoids, dtype, 2, (int64_t[]){config->max_length, config->layer.width}, error);
-    if (!status) th_sinusoids(&m->sinusoids);
-  }
+  if (!status)
+    status = th_nn_positions_table(&m->position_table, config->positions, &config->layer, config->max_length,
+                                   dtype, error);
   if (status) th_transformer_free(m);
   else *made = m;
   return status;
@@ -103,7 +108,7 @@ th_status th_transformer_new(th_transformer **made, const th_transformer_config 
 void th_transformer_free(th_transformer *m) {
   if (!m) return;
   th_params_free(m->params);
-  th_tensor_free(&m->sinusoids);
+  th_tensor_free(&m->position_table);
   free(m->encoder);
   free(m->decoder);
   free(m);
@@ -113,19 +118,15 @@ void th_transformer_free(th_transformer *m) {
 
 /* Token embeddings plus positions from `first` on, with dropout (section 5.4): ids [B,T] to [B,T,E]. */
 static th_var *embed(const th_transformer *m, th_tape *tape, const th_nn_embedding *tokens,
-                     const th_param *learned, const th_tensor *ids, int64_t first) {
-  th_var *positions = learned ? th_use(tape, learned) : th_constant(tape, &m->sinusoids);
-  th_var *x = th_nn_embedding_forward(tokens, tape, ids);
-  int64_t length = ids->ndim == 2 ? ids->shape[1] : 0;
-  x = th_add(x, th_slice(positions, 0, first,
-                         first + length)); /* a sequence that is too long fails here, in the slice */
+                     const th_nn_positions *positions, const th_tensor *ids, int64_t first) {
+  th_var *x = th_nn_positions_add(positions, th_nn_embedding_forward(tokens, tape, ids), first);
   return th_dropout(x, m->config.layer.dropout);
 }
 
 th_var *th_transformer_encode(const th_transformer *m, th_tape *tape, const th_tensor *source,
                               const int32_t *source_length, const th_tap *tap) {
   th_mask mask = {.key_length = source_length};
-  th_var *x = embed(m, tape, &m->source_embedding, m->source_positions, source, 0);
+  th_var *x = embed(m, tape, &m->source_embedding, &m->source_positions, source, 0);
   for (int64_t i = 0; i < m->config.encoder_layers; i++)
     x = th_nn_encoder_layer_forward(&m->encoder[i], x, &mask, tap);
   return m->encoder_norm.weight ? th_nn_norm_forward(&m->encoder_norm, x) : x;
@@ -139,7 +140,7 @@ static th_var *logits_of(const th_transformer *m, th_var *x) {
 th_var *th_transformer_decode(const th_transformer *m, th_var *memory, const int32_t *source_length,
                               const th_tensor *target, const th_tap *tap) {
   th_mask causal = {.causal = true}, padding = {.key_length = source_length};
-  th_var *x = embed(m, memory->tape, &m->target_embedding, m->target_positions, target, 0);
+  th_var *x = embed(m, memory->tape, &m->target_embedding, &m->target_positions, target, 0);
   for (int64_t i = 0; i < m->config.decoder_layers; i++)
     x = th_nn_decoder_layer_forward(&m->decoder[i], x, memory, &causal, &padding, tap);
   return logits_of(m, x);
@@ -167,7 +168,7 @@ th_decoding th_decoding_begin(const th_transformer *m, th_var *memory, const int
 th_var *th_decoding_step(th_decoding *d, th_tape *tape, const th_tensor *tokens, const th_tap *tap) {
   const th_transformer *m = d->model;
   th_mask padding = {.key_length = d->source_length};
-  th_var *x = embed(m, tape, &m->target_embedding, m->target_positions, tokens, d->length);
+  th_var *x = embed(m, tape, &m->target_embedding, &m->target_positions, tokens, d->length);
   for (int64_t i = 0; i < m->config.decoder_layers && !th_tape_error(tape); i++)
     x = th_nn_decoder_layer_step(&m->decoder[i], x, &d->self[i], &d->cross[i], &padding, tap);
   d->length += th_tape_error(tape) ? 0 : 1;

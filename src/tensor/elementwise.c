@@ -45,6 +45,19 @@ void th_k_add_quotient(th_pool *pool, double alpha, const th_tensor *a, const th
   run3(pool, a, b, y, PICK(y->dtype, run_add_quotient), &alpha);
 }
 
+/* [..,D] as D / 2 pairs, each named by its first element. */
+static th_tensor pairs(const th_tensor *x) {
+  th_tensor view = *x;
+  view.shape[x->ndim - 1] /= 2;
+  view.stride[x->ndim - 1] *= 2;
+  return view;
+}
+
+void th_k_turn(th_pool *pool, bool back, const th_tensor *x, const th_tensor *turns, const th_tensor *y) {
+  th_tensor of_x = pairs(x), of_turns = pairs(turns), of_y = pairs(y);
+  run3(pool, &of_x, &of_turns, &of_y, back ? PICK(y->dtype, run_turn_back) : PICK(y->dtype, run_turn), NULL);
+}
+
 void th_k_max(const th_tensor *x, const th_tensor *y) {
   th_fill(y, -INFINITY);
   run2(NULL, x, y, PICK(y->dtype, run_max), NULL);

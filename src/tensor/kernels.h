@@ -36,6 +36,10 @@ void th_k_add_product(th_pool *pool, double alpha, const th_tensor *a, const th_
 void th_k_add_quotient(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b,
                        const th_tensor *y);
 
+/* Two neighbours in a row are the parts of a complex number: y = x turns, or y += x conj(turns). The last
+ * axis is even and dense; turns is broadcast. */
+void th_k_turn(th_pool *pool, bool back, const th_tensor *x, const th_tensor *turns, const th_tensor *y);
+
 typedef enum {
   TH_SCALE,
   TH_EXP,

@@ -198,15 +198,15 @@ static int transformer_loss(th_tape *tape, th_var *const *in, th_var **out, void
   return 1;
 }
 
-static th_status transformer(bool pre, double dropout, bool fast, th_gradcheck_report *report,
-                             th_error *error) {
+static th_status transformer(th_positions positions, bool pre, double dropout, bool fast,
+                             th_gradcheck_report *report, th_error *error) {
   th_transformer_config config = {.source_vocabulary = VOCABULARY,
                                   .target_vocabulary = VOCABULARY,
                                   .encoder_layers = 2,
                                   .decoder_layers = 2,
                                   .max_length = 6,
                                   .layer = layer_config(pre),
-                                  .positions = pre ? TH_POSITIONS_LEARNED : TH_POSITIONS_SINUSOIDAL,
+                                  .positions = positions,
                                   .final_norm = pre};
   config.layer.dropout = dropout;
   th_transformer *model = NULL;
@@ -219,8 +219,12 @@ static th_status transformer(bool pre, double dropout, bool fast, th_gradcheck_r
   return status;
 }
 
-LAYER(transformer_post) { return transformer(false, 0, fast, report, error); }
-LAYER(transformer_pre) { return transformer(true, 0.2, fast, report, error); }
+LAYER(transformer_post) { return transformer(TH_POSITIONS_SINUSOIDAL, false, 0, fast, report, error); }
+LAYER(transformer_pre) { return transformer(TH_POSITIONS_LEARNED, true, 0.2, fast, report, error); }
+LAYER(transformer_rotary) { return transformer(TH_POSITIONS_ROTARY, true, 0, fast, report, error); }
+LAYER(transformer_alibi) { return transformer(TH_POSITIONS_ALIBI, true, 0, fast, report, error); }
+LAYER(transformer_relative) { return transformer(TH_POSITIONS_RELATIVE, true, 0.2, fast, report, error); }
+LAYER(transformer_none) { return transformer(TH_POSITIONS_NONE, true, 0, fast, report, error); }
 
 #define MODULE(name, what, check) \
   { name, what, NULL, 0, {{0}}, 0, 0, check }
@@ -238,4 +242,8 @@ const gradcheck_case module_cases[] = {MODULE("linear layer", "", linear),
                                        MODULE("decoder layer", "pre-norm", decoder_pre),
                                        MODULE("Transformer", "post-norm", transformer_post),
                                        MODULE("Transformer", "pre-norm, dropout", transformer_pre),
+                                       MODULE("Transformer", "rotary", transformer_rotary),
+                                       MODULE("Transformer", "ALiBi", transformer_alibi),
+                                       MODULE("Transformer", "relative, dropout", transformer_relative),
+                                       MODULE("Transformer", "no positions", transformer_none),
                                        {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};

@@ -68,6 +68,19 @@ static int gather(th_tape *tape, th_var *const *in, th_var **out, void *context)
   return 1;
 }
 
+/* in[0] [2,3,4]: as it is, and as the heads of a transposed view. */
+static int rotary(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  (void)tape, (void)context;
+  static double t[3 * 4], u[2 * 4];
+  for (int i = 0; i < 6; i++) t[2 * i] = cos(0.9 * i), t[2 * i + 1] = sin(0.9 * i);
+  memcpy(u, t, sizeof u);
+  th_tensor turns = th_tensor_of(t, TH_F64, 2, (int64_t[]){3, 4}), fewer = turns;
+  fewer.shape[0] = 2, fewer.data = u;
+  out[0] = th_rotary(in[0], &turns);
+  out[1] = th_mul(th_rotary(th_permute(in[0], (int[]){1, 0, 2}), &fewer), in[1]);
+  return 2;
+}
+
 static const int32_t key_length[] = {3, 5};
 static uint8_t allowed_bytes[] = {1, 0, 1, 1, 1, /**/ 0, 0, 0, 0, 0, /**/ 1, 1, 0, 1, 1, /**/ 1, 1, 1, 1, 0};
 
@@ -245,6 +258,7 @@ const gradcheck_case op_cases[] = {
     {"attention", "with dropout", attention_dropped, 4, {QKV, SHAPE(1, 5)}, 0, 0, NULL},
     {"attention", "plain twin", attention_twin, 4, {QKV, SHAPE(2, 4, 5)}, 0, 0, NULL},
     {"attention", "heads as views", attention_on_views, 1, {SHAPE(2, 3, 12)}, 0, 0, NULL},
+    {"rotary", "and of a view", rotary, 2, {SHAPE(2, 3, 4), SHAPE(3, 2, 4)}, 0, 0, NULL},
     {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};
 
 th_status run_case(const gradcheck_case *c, bool fast, th_gradcheck_report *report, th_error *error) {
