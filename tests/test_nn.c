@@ -913,6 +913,326 @@ Test(transformer, token_by_token_past_the_limit_is_an_error_on_the_tape) {
   desk_close(&d);
 }
 
+/* ---- tied matrices --------------------------------------------------------------------------- */
+
+TestSuite(tied);
+
+static th_transformer_config tied_config(bool source, bool output) {
+  th_transformer_config config = small_config();
+  config.source_vocabulary = config.target_vocabulary;
+  config.tie_source = source, config.tie_output = output;
+  return config;
+}
+
+Test(tied, a_shared_matrix_stands_once_in_the_set_under_the_target_embeddings_name) {
+  for (int i = 0; i < 4; i++) {
+    bool source = i & 1, output = i & 2;
+    th_transformer_config config = tied_config(source, output), none = tied_config(false, false);
+    th_transformer *model = model_of(&config, TH_F32, 1), *free = model_of(&none, TH_F32, 1);
+    const th_param *shared = th_params_find(model->params, "target_embedding.weight");
+    cr_assert(shared && shared == model->target_embedding.weight);
+    cr_expect((model->source_embedding.weight == shared) == source);
+    cr_expect((model->output.weight == shared) == output);
+    cr_expect((th_params_find(model->params, "source_embedding.weight") == NULL) == source);
+    cr_expect((th_params_find(model->params, "output.weight") == NULL) == output);
+    cr_expect(model->output.bias == th_params_find(model->params, "output.bias") && model->output.bias);
+    cr_expect(th_params_elements(free->params) - th_params_elements(model->params) ==
+              (source + output) * 13 * 16);
+    th_transformer_free(model);
+    th_transformer_free(free);
+  }
+}
+
+/* Logits, with the loss's gradients in the parameters. */
+static th_tensor learn(desk *d, const th_transformer *model, const th_tensor *source, const th_tensor *target,
+                       const th_tensor *wanted) {
+  th_tape_reset(d->tape);
+  th_params_zero_grads(model->params);
+  th_var *memory = th_transformer_encode(model, d->tape, source, NULL, NULL);
+  th_var *logits = th_transformer_decode(model, memory, NULL, target, NULL);
+  cr_assert(th_backward(th_cross_entropy(logits, wanted, 0), NULL) == TH_OK);
+  return desk_copy(d, TH_F64, &logits->value);
+}
+
+static th_tensor gradient_of(desk *d, const th_transformer *model, const char *name) {
+  return desk_copy(d, TH_F64, &th_params_find(model->params, name)->grad);
+}
+
+Test(tied, one_matrix_computes_what_three_equal_ones_do_and_its_gradient_is_their_sum) {
+  desk d = desk_open();
+  th_transformer_config config = tied_config(true, true), none = tied_config(false, false);
+  th_transformer *one = model_of(&config, TH_F64, 1), *three = model_of(&none, TH_F64, 2);
+  for (int i = 0; i < th_params_count(three->params); i++) {
+    th_param *param = th_params_at(three->params, i), *from = th_params_find(one->params, param->name);
+    cr_assert(th_tensor_copy(&param->value, from ? &from->value : &one->target_embedding.weight->value,
+                             NULL) == TH_OK);
+  }
+  th_tensor source = ids_of(&d, 2, 5, 13), target = ids_of(&d, 2, 4, 13), wanted = ids_of(&d, 2, 4, 13);
+  th_tensor a = learn(&d, one, &source, &target, &wanted), b = learn(&d, three, &source, &target, &wanted);
+  expect_near(&a, &b, 0, "logits");
+  static const char *const parts[] = {"source_embedding.weight", "target_embedding.weight", "output.weight"};
+  th_tensor sum = desk_zeros(&d, TH_F64, SHAPE(13, 16));
+  for (int p = 0; p < 3; p++) {
+    th_tensor part = gradient_of(&d, three, parts[p]);
+    cr_assert(largest_size(&part) > 1e-3);
+    for (int64_t i = 0; i < 13 * 16; i++)
+      th_tensor_set(&sum, i, th_tensor_get(&sum, i) + th_tensor_get(&part, i));
+  }
+  th_tensor whole = gradient_of(&d, one, "target_embedding.weight");
+  expect_near(&whole, &sum, 1e-14, "gradient");
+  a = gradient_of(&d, one, "encoder.layers.0.linear1.weight");
+  b = gradient_of(&d, three, "encoder.layers.0.linear1.weight");
+  expect_near(&a, &b, 0, "other gradients");
+  th_transformer_free(one);
+  th_transformer_free(three);
+  desk_close(&d);
+}
+
+/* ---- other shapes ---------------------------------------------------------------------------- */
+
+TestSuite(shapes);
+
+static th_transformer_config language_config(int i) {
+  th_transformer_config config = config_number(i);
+  config.shape = TH_DECODER_ONLY;
+  config.source_vocabulary = config.encoder_layers = 0;
+  config.tie_output = i & 1;
+  return config;
+}
+
+static th_transformer_config classes_config(int i) {
+  th_transformer_config config = config_number(i);
+  config.shape = TH_ENCODER_ONLY;
+  config.target_vocabulary = config.decoder_layers = 0;
+  config.classes = 3;
+  return config;
+}
+
+Test(shapes, a_language_model_is_encoder_layers_under_a_causal_mask) {
+  desk d = desk_open();
+  th_transformer_config config = language_config(0);
+  th_transformer *model = model_of(&config, TH_F64, 1);
+  th_tensor tokens = ids_of(&d, 2, 5, 13), places;
+  cr_expect(model->decoder == NULL && model->source_embedding.weight == NULL);
+  cr_expect(th_params_find(model->params, "decoder.layers.1.self_attn.in_proj_weight") != NULL);
+  cr_expect(th_params_find(model->params, "decoder.layers.0.multihead_attn.in_proj_weight") == NULL);
+  th_view_slice(&places, &model->position_table, 0, 0, 5);
+  th_var *x = th_add(th_nn_embedding_forward(&model->target_embedding, d.tape, &tokens),
+                     th_constant(d.tape, &places));
+  for (int i = 0; i < 2; i++) x = th_nn_encoder_layer_forward(&model->encoder[i], x, &causal, NULL);
+  th_var *wanted = th_nn_linear_forward(&model->output, x),
+         *logits = th_transformer_language(model, d.tape, &tokens, &(th_tap){count_taps, NULL});
+  expect_near(&logits->value, &wanted->value, 1e-13, "logits");
+  cr_expect(taps == 2 && tapped_layer->kind == TH_DECODER_SELF);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+static th_tensor language_of(desk *d, const th_transformer *model, const th_tensor *tokens) {
+  th_tape_reset(d->tape);
+  th_var *logits = th_transformer_language(model, d->tape, tokens, NULL);
+  expect_no_error(d->tape);
+  return desk_copy(d, logits->value.dtype, &logits->value);
+}
+
+Test(shapes, a_later_token_changes_nothing_a_language_model_said_before) {
+  for (int i = 0; i < KINDS; i++) {
+    desk d = desk_open();
+    th_transformer_config config = language_config(i);
+    th_transformer *model = model_of(&config, TH_F64, 1);
+    th_tensor tokens = ids_of(&d, 1, 6, 13), head, head_before, tail, tail_before;
+    th_tensor before = language_of(&d, model, &tokens);
+    th_tensor_set(&tokens, 4, (double)(((int)th_tensor_get(&tokens, 4) + 1) % 13));
+    th_tensor after = language_of(&d, model, &tokens);
+    th_view_slice(&head, &after, 1, 0, 4), th_view_slice(&head_before, &before, 1, 0, 4);
+    th_view_slice(&tail, &after, 1, 4, 6), th_view_slice(&tail_before, &before, 1, 4, 6);
+    expect_near(&head, &head_before, 1e-13, "earlier logits");
+    cr_expect(first_difference(&tail, &tail_before, 0.001) >= 0, "later ones change");
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
+/* Reads pieces of these lengths, one after the other, and compares with reading everything. */
+static void expect_same_in_pieces(desk *d, const th_transformer *model, const th_tensor *tokens,
+                                  const int64_t *piece) {
+  th_tensor all = language_of(d, model, tokens), part, rows;
+  th_tape_reset(d->tape);
+  th_tape_record(d->tape, false);
+  th_decoding decoding = th_decoding_begin_language(model, d->tape, tokens->shape[0], tokens->shape[1]);
+  th_tape_mark(d->tape);
+  for (int64_t at = 0; at < tokens->shape[1]; at += *piece++) {
+    th_tape_rewind(d->tape);
+    cr_assert(decoding.length == at);
+    cr_assert(th_view_slice(&part, tokens, 1, at, at + *piece) &&
+              th_view_slice(&rows, &all, 1, at, at + *piece));
+    th_var *logits = th_decoding_step(&decoding, d->tape, &part, NULL);
+    expect_no_error(d->tape);
+    expect_near(&logits->value, &rows, 1e-12, "logits");
+  }
+}
+
+Test(shapes, a_language_model_says_the_same_token_by_token_after_a_prompt_and_at_once) {
+  for (int i = 0; i < 2 * KINDS; i++) {
+    desk d = desk_open();
+    th_transformer_config config = language_config(i);
+    if (i >= KINDS) config.layer.heads = 3, config.layer.key_width = 6, config.layer.value_width = 7;
+    th_transformer *model = model_of(&config, TH_F64, 1);
+    th_tensor tokens = ids_of(&d, 3, 6, 13);
+    expect_same_in_pieces(&d, model, &tokens, (int64_t[]){1, 1, 1, 1, 1, 1});
+    expect_same_in_pieces(&d, model, &tokens, (int64_t[]){3, 1, 2});
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
+static th_tensor classes_of(desk *d, const th_transformer *model, const th_tensor *tokens,
+                            const int32_t *length) {
+  th_tape_reset(d->tape);
+  th_var *logits = th_transformer_classify(model, d->tape, tokens, length, NULL);
+  expect_no_error(d->tape);
+  return desk_copy(d, logits->value.dtype, &logits->value);
+}
+
+Test(shapes, a_classifier_sees_the_mean_over_the_tokens_that_count) {
+  desk d = desk_open();
+  th_transformer_config config = classes_config(0);
+  th_transformer *model = model_of(&config, TH_F64, 1);
+  th_fill_uniform(&model->output.bias->value, -1, 1, (th_random){4, 4});
+  th_tensor tokens = ids_of(&d, 3, 5, 11);
+  const int32_t length[] = {5, 3, 0};
+  th_tensor got = classes_of(&d, model, &tokens, length);
+  th_tape_reset(d.tape);
+  th_tensor x = th_transformer_encode(model, d.tape, &tokens, length, NULL)->value;
+  cr_assert(got.ndim == 2 && got.shape[0] == 3 && got.shape[1] == 3);
+  for (int64_t b = 0; b < 3; b++)
+    for (int64_t c = 0; c < 3; c++) {
+      double wanted = th_tensor_get(&model->output.bias->value, c);
+      for (int64_t t = 0; t < length[b]; t++)
+        for (int64_t e = 0; e < 16; e++)
+          wanted += th_tensor_get(&model->output.weight->value, c * 16 + e) *
+                    th_tensor_get(&x, (b * 5 + t) * 16 + e) / length[b];
+      cr_assert(fabs(th_tensor_get(&got, b * 3 + c) - wanted) < 1e-13);
+    }
+  th_tensor row, all;
+  th_view_slice(&row, &tokens, 0, 0, 1), th_view_slice(&all, &got, 0, 0, 1);
+  got = classes_of(&d, model, &row, NULL);
+  expect_near(&got, &all, 1e-13, "without lengths every token counts");
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(shapes, padding_changes_no_class) {
+  for (int i = 0; i < KINDS; i++) {
+    desk d = desk_open();
+    th_transformer_config config = classes_config(i);
+    th_transformer *model = model_of(&config, TH_F64, 1);
+    th_tensor tokens = ids_of(&d, 2, 5, 11), part;
+    const int32_t length[] = {3, 2};
+    th_view_slice(&part, &tokens, 1, 0, 3);
+    th_tensor a = classes_of(&d, model, &part, length), b = classes_of(&d, model, &tokens, length);
+    expect_near(&b, &a, 1e-12, "classes");
+    cr_expect(largest_size(&a) > 0.01);
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
+static void expect_misuse(desk *d, th_var *made, const char *text) {
+  char wanted[200];
+  snprintf(wanted, sizeof wanted, "transformer: %s", text);
+  cr_assert(made->tape == d->tape && th_tape_error(d->tape), "%s", text);
+  cr_expect_str_eq(th_tape_error(d->tape)->text, wanted);
+  cr_expect(th_tape_error(d->tape)->status == TH_EINVAL);
+  th_tape_reset(d->tape);
+}
+
+Test(shapes, what_a_shape_has_not_is_an_error_on_the_tape) {
+  desk d = desk_open();
+  th_transformer_config config[] = {small_config(), language_config(0), classes_config(0)};
+  th_transformer *both = model_of(&config[0], TH_F32, 1), *decoder = model_of(&config[1], TH_F32, 1),
+                 *encoder = model_of(&config[2], TH_F32, 1);
+  th_tensor ids = ids_of(&d, 2, 3, 11), x = desk_zeros(&d, TH_F32, SHAPE(2, 3, 16));
+  const char *no_memory = "only an encoder-decoder model has a memory to decode",
+             *no_language = "only a decoder-only model is a language model",
+             *no_class = "only an encoder-only model classifies";
+  expect_misuse(&d, th_transformer_encode(decoder, d.tape, &ids, NULL, NULL),
+                "a decoder-only model encodes nothing");
+  expect_misuse(&d, th_transformer_decode(decoder, th_constant(d.tape, &x), NULL, &ids, NULL), no_memory);
+  expect_misuse(&d, th_transformer_decode(encoder, th_constant(d.tape, &x), NULL, &ids, NULL), no_memory);
+  expect_misuse(&d, th_transformer_language(both, d.tape, &ids, NULL), no_language);
+  expect_misuse(&d, th_transformer_language(encoder, d.tape, &ids, NULL), no_language);
+  expect_misuse(&d, th_transformer_classify(both, d.tape, &ids, NULL, NULL), no_class);
+  expect_misuse(&d, th_transformer_classify(decoder, d.tape, &ids, NULL, NULL), no_class);
+  th_decoding none = th_decoding_begin(decoder, th_constant(d.tape, &x), NULL, 3);
+  expect_misuse(&d, th_constant(d.tape, &x), no_memory);
+  none = th_decoding_begin_language(both, d.tape, 2, 3);
+  expect_misuse(&d, th_constant(d.tape, &x), no_language);
+  cr_expect(none.length == 0);
+  th_transformer_free(both);
+  th_transformer_free(decoder);
+  th_transformer_free(encoder);
+  desk_close(&d);
+}
+
+/* ---- dropout: section 5.4, and inside attention and feed-forward as the authors' code has it ---------- */
+
+TestSuite(dropped);
+
+/* The places of a model where dropout stands, each with its probability. */
+static int places_of(th_transformer *m, double *place[16]) {
+  int count = 0;
+  place[count++] = &m->config.layer.dropout; /* sums of embeddings and positions */
+  for (int i = 0; i < (m->config.encoder_layers ? m->config.encoder_layers : m->config.decoder_layers); i++) {
+    place[count++] = &m->encoder[i].dropout;
+    place[count++] = &m->encoder[i].self.dropout;
+    place[count++] = &m->encoder[i].feed_forward.dropout;
+  }
+  for (int i = 0; m->decoder && i < m->config.decoder_layers; i++) {
+    place[count++] = &m->decoder[i].dropout;
+    place[count++] = &m->decoder[i].self.dropout;
+    place[count++] = &m->decoder[i].cross.dropout;
+    place[count++] = &m->decoder[i].feed_forward.dropout;
+  }
+  return count;
+}
+
+static th_tensor anything_of(desk *d, const th_transformer *m, const th_tensor *ids, bool training) {
+  th_tape_train(d->tape, training);
+  th_tape_seed(d->tape, 3, 1);
+  if (m->config.shape == TH_DECODER_ONLY) return language_of(d, m, ids);
+  if (m->config.shape == TH_ENCODER_ONLY) return classes_of(d, m, ids, NULL);
+  return logits_of(d, m, ids, NULL, ids, NULL);
+}
+
+Test(dropped, every_place_drops_while_the_tape_trains_and_only_then) {
+  th_transformer_config config[] = {config_number(0), config_number(1), language_config(2),
+                                    classes_config(3)};
+  for (int c = 0; c < 4; c++) {
+    desk d = desk_open();
+    double *place[16];
+    config[c].layer.dropout = 0.25;
+    th_transformer *model = model_of(&config[c], TH_F64, 1);
+    th_tensor ids = ids_of(&d, 2, 4, 11);
+    int count = places_of(model, place);
+    cr_assert(count == (config[c].shape == TH_ENCODER_DECODER ? 15 : 7));
+    for (int i = 0; i < count; i++) {
+      cr_expect(*place[i] == 0.25, "the configuration's, at place %d", i);
+      *place[i] = 0;
+    }
+    th_tensor whole = anything_of(&d, model, &ids, true);
+    for (int i = 0; i < count; i++) {
+      *place[i] = 0.5;
+      th_tensor dropped = anything_of(&d, model, &ids, true), calm = anything_of(&d, model, &ids, false);
+      cr_expect(first_difference(&dropped, &whole, 1e-4) >= 0, "configuration %d, place %d", c, i);
+      expect_near(&calm, &whole, 0, "not training");
+      *place[i] = 0;
+    }
+    th_transformer_free(model);
+    desk_close(&d);
+  }
+}
+
 /* ---- configurations -------------------------------------------------------------------------- */
 
 static void expect_config_refused(th_transformer_config config, const char *text) {
@@ -948,11 +1268,33 @@ Test(transformer, check_says_what_is_wrong_in_words_of_the_configuration) {
   REFUSED(layer.key_width, -1, "a head's key or value width is outside 0 to 16777216");
   REFUSED(layer.value_width, 16777217, "a head's key or value width is outside 0 to 16777216");
   REFUSED(positions, TH_POSITIONS_NONE + 1, "positions are of no kind that there is");
+  REFUSED(shape, TH_ENCODER_ONLY + 1, "the shape is none that there is");
+  REFUSED(shape, TH_DECODER_ONLY, "source vocabulary is 11: want 0, a decoder-only model has none");
+  REFUSED(shape, TH_ENCODER_ONLY, "target vocabulary is 13: want 0, an encoder-only model has none");
+  REFUSED(classes, 3, "classes is 3: want 0, an encoder-decoder model has none");
+  REFUSED(tie_source, true, "tied source: vocabularies of 11 and 13 tokens are not the same");
   fine.positions = TH_POSITIONS_ROTARY, fine.layer.key_width = 3, fine.layer.value_width = 2;
   expect_config_refused(fine, "rotary positions turn pairs: a head's key width is 3, want an even one");
   REFUSED(layer.dropout, 1, "dropout is 1: want at least 0 and below 1");
   REFUSED(layer.dropout, -0.1, "dropout is -0.1: want at least 0 and below 1");
   REFUSED(layer.dropout, (double)NAN, "dropout is nan: want at least 0 and below 1");
+}
+
+Test(shapes, check_says_what_a_shape_wants) {
+  th_transformer_config language = language_config(0), classes = classes_config(0), wrong = language;
+  cr_assert(th_transformer_check(&language, NULL) == TH_OK && th_transformer_check(&classes, NULL) == TH_OK);
+  wrong.encoder_layers = 2;
+  expect_config_refused(wrong, "encoder layers is 2: want 0, a decoder-only model has none");
+  wrong = language, wrong.decoder_layers = 0;
+  expect_config_refused(wrong, "decoder layers is 0: want 1 to 16777216");
+  wrong = language, wrong.tie_source = true;
+  expect_config_refused(wrong, "tied source: a decoder-only model has one embedding");
+  wrong = classes, wrong.classes = 0;
+  expect_config_refused(wrong, "classes is 0: want 1 to 16777216");
+  wrong = classes, wrong.decoder_layers = 1;
+  expect_config_refused(wrong, "decoder layers is 1: want 0, an encoder-only model has none");
+  wrong = classes, wrong.tie_output = true;
+  expect_config_refused(wrong, "tied output: an encoder-only model has no target embedding");
 }
 
 Test(transformer, heads_of_a_width_of_their_own_need_not_divide) {

@@ -48,6 +48,37 @@ Test(translate_train, how_often_it_reports_or_saves_changes_nothing) {
   assert_same_run("one", "two");
 }
 
+/* ---- the model ------------------------------------------------------------------------------------------ */
+
+Test(translate_train, tied_matrices_stand_once_in_the_files_and_are_read_back) {
+  works("train " SMALL " --tie all --steps 3 --out tied");
+  th_safetensors *file;
+  cr_assert_eq(th_safetensors_load(&file, "tied/model.safetensors", NULL), TH_OK);
+  cr_assert_not_null(th_safetensors_find(file, "target_embedding.weight"));
+  cr_assert_not_null(th_safetensors_find(file, "output.bias"));
+  cr_assert_null(th_safetensors_find(file, "source_embedding.weight"));
+  cr_assert_null(th_safetensors_find(file, "output.weight"));
+  th_safetensors_free(file);
+  works("gradcheck tied");
+  works("train " SMALL " --tie all --steps 6 --out whole");
+  works("train --out tied --steps 6");
+  assert_same_run("tied", "whole");
+}
+
+Test(translate_train, every_kind_of_positions_trains_and_is_read_back) {
+  static const char *const kinds[] = {"sinusoidal", "learned", "rotary", "alibi", "relative", "none"};
+  for (int i = 0; i < 6; i++) {
+    works("train " SMALL " --positions %s --steps 2 --out %s", kinds[i], kinds[i]);
+    works("gradcheck %s", kinds[i]);
+    for (int k = 0; k < i; k++) {
+      char a[64], b[64];
+      snprintf(a, sizeof a, "%s/model.safetensors", kinds[i]);
+      snprintf(b, sizeof b, "%s/model.safetensors", kinds[k]);
+      cr_assert_not(same_bytes(a, b), "%s and %s", kinds[i], kinds[k]);
+    }
+  }
+}
+
 /* ---- stopped and gone on with --------------------------------------------------------------------------- */
 
 /* Strictly rising steps, whole lines, the last of them at the end of the run. */

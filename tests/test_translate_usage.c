@@ -142,6 +142,16 @@ Test(translate_usage, help_names_every_command) {
   assert_says("130 stopped by Ctrl-C with all saved");
 }
 
+Test(translate_usage, a_source_of_another_vocabulary_cannot_be_tied) {
+  FILE *file = fopen("pairs.tsv", "w");
+  cr_assert_not_null(file);
+  for (int i = 0; i < 64; i++)
+    fprintf(file, "%c%c\t%c%c\n", 'a' + i / 8, 'a' + i % 8, 'A' + i % 8, 'A' + i / 8);
+  cr_assert_eq(fclose(file), 0);
+  refuses(2, "--tie all: source and target", "train " SMALL_PAIRS " --tie all --out a");
+  works("train " SMALL_PAIRS " --tie output --steps 1 --out a");
+}
+
 Test(translate_usage, help_names_every_setting_of_a_run) {
   works("train " SMALL " --steps 1 --out a");
   json_t *settings = json_load_file("a/config.json", 0, NULL), *value;

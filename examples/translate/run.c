@@ -26,9 +26,9 @@ static th_status make_machine(run *r, th_error *error) {
   return r->tape ? TH_OK : th_error_set(error, TH_ENOMEM, "no memory for threads and tape");
 }
 
-static th_status make_model(run *r, int64_t source_vocabulary, int64_t target_vocabulary, th_error *error) {
+static th_status make_model(run *r, th_error *error) {
   th_transformer_config config;
-  th_status status = settings_model(&r->settings, source_vocabulary, target_vocabulary, &config, error);
+  th_status status = settings_model(&r->settings, r->data.source, r->data.target, &config, error);
   return status ? status : th_transformer_new(&r->model, &config, TH_F32, (uint64_t)r->settings.seed, error);
 }
 
@@ -55,8 +55,7 @@ th_status run_new(run *r, const settings *s, const char *directory, th_error *er
   snprintf(r->directory, sizeof r->directory, "%s", directory);
   th_status status = is_pairs(s) ? data_pairs(&r->data, &r->settings, s->pairs, NULL, NULL, error)
                                  : data_toy(&r->data, &r->settings, error);
-  if (!status)
-    status = make_model(r, th_vocabulary_count(r->data.source), th_vocabulary_count(r->data.target), error);
+  if (!status) status = make_model(r, error);
   if (!status) status = make_optimizer(r, error);
   if (!status) status = make_machine(r, error);
   if (status) run_free(r);
@@ -234,10 +233,9 @@ th_status run_open(run *r, const char *directory, const settings *s, const given
   th_status status = settings_load(&r->settings, run_path(r, path, "config.json"), g, error);
   if (!status) status = load_vocabularies(r, &source, &target, error);
   if (status) return status;
-  int32_t source_count = th_vocabulary_count(source), target_count = th_vocabulary_count(target);
   th_error inner = {0};
   status = open_data(r, source, target, parts, &inner);
-  if (!status) status = make_model(r, source_count, target_count, &inner);
+  if (!status) status = make_model(r, &inner);
   if (status == TH_EINVAL) /* nobody typed it: it stands in the file */
     status = th_error_set(error, TH_EFORMAT, "%s: %s", run_path(r, path, "config.json"), inner.text);
   else if (status && error) *error = inner;

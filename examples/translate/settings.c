@@ -55,6 +55,8 @@ static const setting table[] = {
      "between the two linear layers"},
     {"positions", CHOICE, AT(positions), 0, 0, "sinusoidal|learned|rotary|alibi|relative|none", "sinusoidal",
      "sinusoidal", false, "how a token knows its place"},
+    {"tie", CHOICE, AT(tie), 0, 0, "none|output|source|all", "none", "none", false,
+     "what shares the target embedding's matrix: output layer, source embedding"},
     {"weights", CHOICE, AT(weights), 0, 0, "paper|xavier", "paper", "paper", false,
      "first values of the embeddings"},
     {"dropout", REAL, AT(dropout), 0, 0.99, NULL, "0", "0.1", false, "probability of dropping an activation"},
@@ -288,15 +290,28 @@ th_status settings_load(settings *s, const char *path, const given *g, th_error 
 
 /* ---- into the library's words ------------------------------------------------------------------------- */
 
-th_status settings_model(const settings *s, int64_t source_vocabulary, int64_t target_vocabulary,
+static bool same_tokens(const th_vocabulary *a, const th_vocabulary *b) {
+  int32_t count = th_vocabulary_count(a);
+  bool same = count == th_vocabulary_count(b);
+  for (int32_t id = 0; id < count && same; id++)
+    same = !strcmp(th_vocabulary_token(a, id), th_vocabulary_token(b, id));
+  return same;
+}
+
+th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,
                          th_transformer_config *config, th_error *error) {
   th_activation activation = !strcmp(s->activation, "gelu")        ? TH_ACT_GELU
                              : !strcmp(s->activation, "gelu-tanh") ? TH_ACT_GELU_TANH
                                                                    : TH_ACT_RELU;
+  bool tie_all = !strcmp(s->tie, "all"), tie_source = tie_all || !strcmp(s->tie, "source");
+  if (tie_source && !same_tokens(source, target))
+    return th_error_set(error, TH_EINVAL,
+                        "--tie %s: source and target have vocabularies of their own: want --vocabulary joint",
+                        s->tie);
   bool pre = !strcmp(s->norm, "pre");
   *config = (th_transformer_config){
-      .source_vocabulary = source_vocabulary,
-      .target_vocabulary = target_vocabulary,
+      .source_vocabulary = th_vocabulary_count(source),
+      .target_vocabulary = th_vocabulary_count(target),
       .encoder_layers = s->encoder_layers,
       .decoder_layers = s->decoder_layers,
       .max_length = s->max_length + 1, /* the end mark of the source, the begin mark of the target */
@@ -309,7 +324,9 @@ th_status settings_model(const settings *s, int64_t source_vocabulary, int64_t t
       .positions =
           (th_positions)choice_of(table[row_of("positions")].choices, s->positions), /* in this order */
       .weights = !strcmp(s->weights, "xavier") ? TH_WEIGHTS_XAVIER : TH_WEIGHTS_PAPER,
-      .final_norm = pre};
+      .final_norm = pre,
+      .tie_source = tie_source,
+      .tie_output = tie_all || !strcmp(s->tie, "output")};
   return th_transformer_check(config, error);
 }
 

@@ -8,13 +8,13 @@
 #define PATH_TEXT 1024
 
 typedef struct settings {
-  char task[16];         /* copy, reverse, sort, or pairs */
-  char pairs[PATH_TEXT]; /* the file the pairs came from */
+  char task[16];                         /* copy, reverse, sort, or pairs */
+  char pairs[PATH_TEXT];                 /* the file the pairs came from */
   char source_unit[16], target_unit[16]; /* character or word, of pairs */
   int64_t symbols, min_length, max_length, held_out;
   double held_out_part;
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
-  char norm[16], activation[16], positions[16], weights[16];
+  char norm[16], activation[16], positions[16], tie[16], weights[16];
   double dropout, label_smoothing;
   int64_t steps, batch, warmup;
   double rate, clip, weight_decay;
@@ -40,8 +40,8 @@ void settings_defaults(settings *s, const given *g);
 th_status settings_load(settings *s, const char *path, const given *g, th_error *error);
 th_status settings_save(const settings *s, const char *path, th_error *error);
 
-/* What does not fit together, after the vocabulary sizes are known: TH_EINVAL and one line. */
-th_status settings_model(const settings *s, int64_t source_vocabulary, int64_t target_vocabulary,
+/* What does not fit together, after the vocabularies are known: TH_EINVAL and one line. */
+th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,
                          th_transformer_config *config, th_error *error);
 th_schedule settings_schedule(const settings *s);
 

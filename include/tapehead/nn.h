@@ -241,6 +241,10 @@ th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name,
                                              const th_nn_layer_config *config, int layer);
 th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *layer, th_var *x, const th_mask *mask,
                                     const th_tap *tap);
+/* The layer under a causal mask on the newest tokens alone: x [B,n,E]. `self` remembers the tokens before
+ * them, and now them. */
+th_var *th_nn_encoder_layer_step(const th_nn_encoder_layer *layer, th_var *x, th_nn_cache *self,
+                                 const th_tap *tap);
 
 typedef struct th_nn_decoder_layer {
   th_nn_attention self, cross;
@@ -254,8 +258,8 @@ th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name,
 th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *layer, th_var *x, th_var *memory,
                                     const th_mask *self_mask, const th_mask *memory_mask, const th_tap *tap);
 
-/* The decoder layer on the newest token alone: x [B,1,E]. `self` remembers the tokens before it, and now it;
- * `cross` the memory. */
+/* The decoder layer on the newest tokens alone: x [B,n,E]. `self` remembers the tokens before them, and now
+ * them; `cross` the memory. */
 th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *layer, th_var *x, th_nn_cache *self,
                                  const th_nn_cache *cross, const th_mask *memory_mask, const th_tap *tap);
 
@@ -266,26 +270,38 @@ typedef enum {
   TH_WEIGHTS_XAVIER /* every matrix Xavier, embeddings too */
 } th_weights;
 
+typedef enum {
+  TH_ENCODER_DECODER, /* from a source to a target: th_transformer_encode, th_transformer_decode */
+  TH_DECODER_ONLY,    /* each token from those before it: th_transformer_language */
+  TH_ENCODER_ONLY /* a class for a sequence: th_transformer_classify; its encoder: th_transformer_encode */
+} th_transformer_shape;
+
+/* What a shape has not (a decoder-only model: encoder layers, a source vocabulary) must be 0. */
 typedef struct th_transformer_config {
+  th_transformer_shape shape;
   int64_t source_vocabulary, target_vocabulary;
   int64_t encoder_layers, decoder_layers;
+  int64_t classes;    /* of the encoder-only shape */
   int64_t max_length; /* longest sequence, source or target, in tokens: a bound with learned positions only */
   th_nn_layer_config layer;
   th_positions positions;
   th_weights weights;
   bool final_norm; /* a norm after the last layer of each stack: pre-norm wants it, the paper has none */
+  bool tie_source; /* source and target share one embedding, the target's; one vocabulary, so one size */
+  bool
+      tie_output; /* the output projection's matrix is the target embedding: Press & Wolf 2017; section 3.4 */
 } th_transformer_config;
 
 typedef struct th_transformer {
   th_transformer_config config;
   th_params *params;
-  th_nn_embedding source_embedding, target_embedding;
+  th_nn_embedding source_embedding, target_embedding; /* weight NULL: the shape has none */
   th_tensor position_table; /* sinusoids or turns of max_length positions; data NULL: none */
   th_nn_positions source_positions, target_positions;
-  th_nn_encoder_layer *encoder;          /* [encoder_layers] */
-  th_nn_decoder_layer *decoder;          /* [decoder_layers] */
+  th_nn_encoder_layer *encoder; /* [encoder_layers]; decoder-only [decoder_layers]: the same layer, causal */
+  th_nn_decoder_layer *decoder; /* [decoder_layers]; NULL where nothing is attended to across */
   th_nn_norm encoder_norm, decoder_norm; /* weight NULL: none */
-  th_nn_linear output;                   /* [target_vocabulary,width] */
+  th_nn_linear output;                   /* [target_vocabulary,width]; encoder-only [classes,width] */
 } th_transformer;
 
 /* What is wrong with a configuration, in words of its members: TH_EINVAL and one line. */
@@ -295,6 +311,8 @@ th_status th_transformer_new(th_transformer **made, const th_transformer_config 
                              uint64_t seed, th_error *error);
 void th_transformer_free(th_transformer *model);
 
+/* A function that the model's shape has not is an error on the tape. */
+
 /* source TH_I32 [B,S] with lengths [B] (NULL: all S): the memory [B,S,E]. */
 th_var *th_transformer_encode(const th_transformer *model, th_tape *tape, const th_tensor *source,
                               const int32_t *source_length, const th_tap *tap);
@@ -302,17 +320,30 @@ th_var *th_transformer_encode(const th_transformer *model, th_tape *tape, const 
 th_var *th_transformer_decode(const th_transformer *model, th_var *memory, const int32_t *source_length,
                               const th_tensor *target, const th_tap *tap);
 
-/* Decoding token by token, each at the cost of one: the caches of every decoder layer, in the tape's memory. */
+/* Decoder-only. tokens TH_I32 [B,T]: the logits of what follows each, [B,T,target_vocabulary]. Padding at the
+ * end of a sequence needs no length: nothing before it sees it. */
+th_var *th_transformer_language(const th_transformer *model, th_tape *tape, const th_tensor *tokens,
+                                const th_tap *tap);
+/* Encoder-only. tokens TH_I32 [B,S] with lengths [B] (NULL: all S): the mean of what the encoder makes of the
+ * tokens that count, through the output layer: logits [B,classes]. Of no tokens the mean is 0. */
+th_var *th_transformer_classify(const th_transformer *model, th_tape *tape, const th_tensor *tokens,
+                                const int32_t *length, const th_tap *tap);
+
+/* Decoding token by token, each at the cost of one: the caches of every layer, in the tape's memory. */
 typedef struct th_decoding {
   const th_transformer *model;
   const int32_t *source_length; /* the caller's */
-  th_nn_cache *self, *cross;    /* [decoder_layers] */
+  th_nn_cache *self, *cross;    /* [decoder_layers]; decoder-only: cross is NULL */
   int64_t length;               /* tokens read so far */
 } th_decoding;
 /* Ready to read up to `limit` tokens for memory [B,S,E]. The tape should not record. */
 th_decoding th_decoding_begin(const th_transformer *model, th_var *memory, const int32_t *source_length,
                               int64_t limit);
-/* Reads one token for each sequence, TH_I32 [B,1]: logits [B,1,target_vocabulary] of the next. */
+/* The same for a decoder-only model: `batch` sequences from nothing. */
+th_decoding th_decoding_begin_language(const th_transformer *model, th_tape *tape, int64_t batch,
+                                       int64_t limit);
+/* Reads the next n tokens (one, or a prompt) of each sequence, TH_I32 [B,n]: the logits of what follows each,
+ * [B,n,target_vocabulary]. */
 th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *tokens, const th_tap *tap);
 
 /* Greedy decoding: from `begin`, the most likely token each time, until every sequence has `end` or

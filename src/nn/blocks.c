@@ -24,6 +24,16 @@ static th_var *after(bool norm_first, const th_nn_norm *norm, th_var *x, th_var 
   return norm_first ? sum : th_nn_norm_forward(norm, sum);
 }
 
+/* Self-attention of x; with a cache, of x to all it remembers, and now x too. */
+static th_var *attend_self(const th_nn_attention *self, th_var *x, th_nn_cache *cache, const th_mask *mask,
+                           const th_tap *tap) {
+  if (!cache) return th_nn_attention_forward(self, x, NULL, mask, tap);
+  th_nn_attention_remember(self, cache, x);
+  return th_nn_attention_recall(self, cache, x, mask, tap);
+}
+
+static const th_mask causal = {.causal = true};
+
 /* ---- encoder layer --------------------------------------------------------------------------------- */
 
 th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name, const th_nn_layer_config *c,
@@ -38,13 +48,23 @@ th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name, c
                                .norm_first = c->norm_first};
 }
 
-th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *l, th_var *x, const th_mask *mask,
-                                    const th_tap *tap) {
+static th_var *encoder_layer(const th_nn_encoder_layer *l, th_var *x, th_nn_cache *cache, const th_mask *mask,
+                             const th_tap *tap) {
   bool pre = l->norm_first;
-  th_var *f = th_nn_attention_forward(&l->self, before(pre, &l->norm1, x), NULL, mask, tap);
+  th_var *f = attend_self(&l->self, before(pre, &l->norm1, x), cache, mask, tap);
   x = after(pre, &l->norm1, x, f, l->dropout);
   f = th_nn_feed_forward_forward(&l->feed_forward, before(pre, &l->norm2, x));
   return after(pre, &l->norm2, x, f, l->dropout);
+}
+
+th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *l, th_var *x, const th_mask *mask,
+                                    const th_tap *tap) {
+  return encoder_layer(l, x, NULL, mask, tap);
+}
+
+th_var *th_nn_encoder_layer_step(const th_nn_encoder_layer *l, th_var *x, th_nn_cache *self,
+                                 const th_tap *tap) {
+  return encoder_layer(l, x, self, &causal, tap);
 }
 
 /* ---- decoder layer --------------------------------------------------------------------------------- */
@@ -63,25 +83,32 @@ th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, c
                                .norm_first = c->norm_first};
 }
 
-th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *l, th_var *x, th_var *memory,
-                                    const th_mask *self_mask, const th_mask *memory_mask, const th_tap *tap) {
+/* Where the decoder's cross-attention finds the memory: as it is, or as remembered keys and values. */
+typedef struct {
+  th_var *memory;
+  const th_nn_cache *cache; /* NULL: memory */
+  const th_mask *mask;
+} cross_source;
+
+static th_var *decoder_layer(const th_nn_decoder_layer *l, th_var *x, th_nn_cache *self,
+                             const th_mask *self_mask, cross_source from, const th_tap *tap) {
   bool pre = l->norm_first;
-  th_var *f = th_nn_attention_forward(&l->self, before(pre, &l->norm1, x), NULL, self_mask, tap);
+  th_var *f = attend_self(&l->self, before(pre, &l->norm1, x), self, self_mask, tap);
   x = after(pre, &l->norm1, x, f, l->dropout);
-  f = th_nn_attention_forward(&l->cross, before(pre, &l->norm2, x), memory, memory_mask, tap);
+  th_var *in = before(pre, &l->norm2, x);
+  f = from.cache ? th_nn_attention_recall(&l->cross, from.cache, in, from.mask, tap)
+                 : th_nn_attention_forward(&l->cross, in, from.memory, from.mask, tap);
   x = after(pre, &l->norm2, x, f, l->dropout);
   f = th_nn_feed_forward_forward(&l->feed_forward, before(pre, &l->norm3, x));
   return after(pre, &l->norm3, x, f, l->dropout);
 }
 
+th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *l, th_var *x, th_var *memory,
+                                    const th_mask *self_mask, const th_mask *memory_mask, const th_tap *tap) {
+  return decoder_layer(l, x, NULL, self_mask, (cross_source){memory, NULL, memory_mask}, tap);
+}
+
 th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *l, th_var *x, th_nn_cache *self,
                                  const th_nn_cache *cross, const th_mask *memory_mask, const th_tap *tap) {
-  bool pre = l->norm_first;
-  th_var *in = before(pre, &l->norm1, x);
-  th_nn_attention_remember(&l->self, self, in);
-  x = after(pre, &l->norm1, x, th_nn_attention_recall(&l->self, self, in, NULL, tap), l->dropout);
-  th_var *f = th_nn_attention_recall(&l->cross, cross, before(pre, &l->norm2, x), memory_mask, tap);
-  x = after(pre, &l->norm2, x, f, l->dropout);
-  f = th_nn_feed_forward_forward(&l->feed_forward, before(pre, &l->norm3, x));
-  return after(pre, &l->norm3, x, f, l->dropout);
+  return decoder_layer(l, x, self, &causal, (cross_source){NULL, cross, memory_mask}, tap);
 }

@@ -1,4 +1,4 @@
-/* The encoder-decoder Transformer (Vaswani et al. 2017). */
+/* Making a Transformer (Vaswani et al. 2017): its configuration, its parameters. */
 #include "tapehead/nn.h"
 
 #include <math.h>
@@ -8,40 +8,73 @@
 
 /* ---- making one ------------------------------------------------------------------------------------- */
 
-th_status th_transformer_check(const th_transformer_config *c, th_error *error) {
+enum { LARGEST = 1 << 24 }; /* keeps every product of two sizes far from overflow */
+
+static const char *const shape_name[] = {"an encoder-decoder", "a decoder-only", "an encoder-only"};
+enum { BOTH = 1 << TH_ENCODER_DECODER, DECODER = 1 << TH_DECODER_ONLY, ENCODER = 1 << TH_ENCODER_ONLY };
+
+static th_status check_sizes(const th_transformer_config *c, th_error *error) {
   const struct {
     const char *name;
     int64_t value;
-  } sizes[] = {{"source vocabulary", c->source_vocabulary},
-               {"target vocabulary", c->target_vocabulary},
-               {"encoder layers", c->encoder_layers},
-               {"decoder layers", c->decoder_layers},
-               {"maximum length", c->max_length},
-               {"width", c->layer.width},
-               {"heads", c->layer.heads},
-               {"feed-forward width", c->layer.feed_forward}};
-  const int64_t largest = 1 << 24; /* keeps every product of two sizes far from overflow */
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-    if (sizes[i].value < 1 || sizes[i].value > largest)
-      return th_error_set(error, TH_EINVAL, "%s is %lld: want 1 to %lld", sizes[i].name,
-                          (long long)sizes[i].value, (long long)largest);
-  const th_nn_layer_config *l = &c->layer;
+    unsigned shapes; /* those that have it */
+  } sizes[] = {{"source vocabulary", c->source_vocabulary, BOTH | ENCODER},
+               {"target vocabulary", c->target_vocabulary, BOTH | DECODER},
+               {"encoder layers", c->encoder_layers, BOTH | ENCODER},
+               {"decoder layers", c->decoder_layers, BOTH | DECODER},
+               {"classes", c->classes, ENCODER},
+               {"maximum length", c->max_length, BOTH | DECODER | ENCODER},
+               {"width", c->layer.width, BOTH | DECODER | ENCODER},
+               {"heads", c->layer.heads, BOTH | DECODER | ENCODER},
+               {"feed-forward width", c->layer.feed_forward, BOTH | DECODER | ENCODER}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    bool has = sizes[i].shapes & 1u << c->shape;
+    if (!has && sizes[i].value)
+      return th_error_set(error, TH_EINVAL, "%s is %lld: want 0, %s model has none", sizes[i].name,
+                          (long long)sizes[i].value, shape_name[c->shape]);
+    if (has && (sizes[i].value < 1 || sizes[i].value > LARGEST))
+      return th_error_set(error, TH_EINVAL, "%s is %lld: want 1 to %d", sizes[i].name,
+                          (long long)sizes[i].value, LARGEST);
+  }
+  return TH_OK;
+}
+
+static th_status check_layer(const th_nn_layer_config *l, th_positions positions, th_error *error) {
   if (l->width % l->heads && !(l->key_width && l->value_width))
     return th_error_set(error, TH_EINVAL, "%lld heads do not divide a width of %lld", (long long)l->heads,
                         (long long)l->width);
-  if (l->key_width < 0 || l->value_width < 0 || l->key_width > largest || l->value_width > largest)
-    return th_error_set(error, TH_EINVAL, "a head's key or value width is outside 0 to %lld",
-                        (long long)largest);
-  if (c->positions > TH_POSITIONS_NONE)
+  if (l->key_width < 0 || l->value_width < 0 || l->key_width > LARGEST || l->value_width > LARGEST)
+    return th_error_set(error, TH_EINVAL, "a head's key or value width is outside 0 to %d", LARGEST);
+  if (positions > TH_POSITIONS_NONE)
     return th_error_set(error, TH_EINVAL, "positions are of no kind that there is");
-  if (c->positions == TH_POSITIONS_ROTARY && (l->key_width ? l->key_width : l->width / l->heads) % 2)
+  int64_t key_width = l->key_width ? l->key_width : l->width / l->heads;
+  if (positions == TH_POSITIONS_ROTARY && key_width % 2)
     return th_error_set(error, TH_EINVAL,
                         "rotary positions turn pairs: a head's key width is %lld, want an even one",
-                        (long long)(l->key_width ? l->key_width : l->width / l->heads));
+                        (long long)key_width);
   if (!(l->dropout >= 0 && l->dropout < 1))
     return th_error_set(error, TH_EINVAL, "dropout is %g: want at least 0 and below 1", l->dropout);
   return TH_OK;
 }
+
+th_status th_transformer_check(const th_transformer_config *c, th_error *error) {
+  if (c->shape > TH_ENCODER_ONLY) return th_error_set(error, TH_EINVAL, "the shape is none that there is");
+  th_status status = check_sizes(c, error);
+  if (!status) status = check_layer(&c->layer, c->positions, error);
+  if (status) return status;
+  if (c->tie_source && c->shape != TH_ENCODER_DECODER)
+    return th_error_set(error, TH_EINVAL, "tied source: %s model has one embedding", shape_name[c->shape]);
+  if (c->tie_source && c->source_vocabulary != c->target_vocabulary)
+    return th_error_set(error, TH_EINVAL,
+                        "tied source: vocabularies of %lld and %lld tokens are not the same",
+                        (long long)c->source_vocabulary, (long long)c->target_vocabulary);
+  if (c->tie_output && c->shape == TH_ENCODER_ONLY)
+    return th_error_set(error, TH_EINVAL, "tied output: an encoder-only model has no target embedding");
+  return TH_OK;
+}
+
+static bool has_source(const th_transformer *m) { return m->config.shape != TH_DECODER_ONLY; }
+static bool has_target(const th_transformer *m) { return m->config.shape != TH_ENCODER_ONLY; }
 
 static void make_embeddings(th_transformer *m) {
   const th_transformer_config *c = &m->config;
@@ -49,39 +82,70 @@ static void make_embeddings(th_transformer *m) {
   th_init normal = {.kind = TH_INIT_NORMAL, .scale = 1 / sqrt((double)width)},
           xavier = {.kind = TH_INIT_XAVIER};
   th_init init = c->weights == TH_WEIGHTS_PAPER ? normal : xavier;
-  m->source_embedding =
-      th_nn_embedding_make(m->params, "source_embedding", c->source_vocabulary, width, init);
-  m->target_embedding =
-      th_nn_embedding_make(m->params, "target_embedding", c->target_vocabulary, width, init);
-  m->source_positions = th_nn_positions_make(m->params, "source_positions", c->positions, &c->layer,
-                                             c->max_length, false, &m->position_table);
-  m->target_positions = th_nn_positions_make(m->params, "target_positions", c->positions, &c->layer,
-                                             c->max_length, true, &m->position_table);
+  if (has_source(m) && !c->tie_source)
+    m->source_embedding =
+        th_nn_embedding_make(m->params, "source_embedding", c->source_vocabulary, width, init);
+  if (has_target(m))
+    m->target_embedding =
+        th_nn_embedding_make(m->params, "target_embedding", c->target_vocabulary, width, init);
+  if (c->tie_source) m->source_embedding = m->target_embedding;
+  if (has_source(m))
+    m->source_positions = th_nn_positions_make(m->params, "source_positions", c->positions, &c->layer,
+                                               c->max_length, false, &m->position_table);
+  if (has_target(m))
+    m->target_positions = th_nn_positions_make(m->params, "target_positions", c->positions, &c->layer,
+                                               c->max_length, true, &m->position_table);
 }
 
-static th_status make_stacks(th_transformer *m, th_error *error) {
-  const th_transformer_config *c = &m->config;
-  char name[TH_NAME_MAX];
-  m->encoder = calloc((size_t)c->encoder_layers, sizeof *m->encoder);
-  m->decoder = calloc((size_t)c->decoder_layers, sizeof *m->decoder);
-  if (!m->encoder || !m->decoder)
-    return th_error_set(error, TH_ENOMEM, "transformer: no memory for its layers");
-  for (int i = 0; i < c->encoder_layers; i++) {
-    snprintf(name, sizeof name, "encoder.layers.%d", i);
-    m->encoder[i] = th_nn_encoder_layer_make(m->params, name, &c->layer, i);
-    m->encoder[i].self.positions = &m->source_positions;
+/* Layers "NAME.layers.N" without cross-attention: an encoder, or, causal, the whole of a decoder-only model. */
+static bool make_plain_layers(th_transformer *m, const char *name, int64_t count, th_attention_kind kind,
+                              const th_nn_positions *positions) {
+  char layer[TH_NAME_MAX];
+  m->encoder = calloc((size_t)count, sizeof *m->encoder);
+  for (int i = 0; i < count && m->encoder; i++) {
+    snprintf(layer, sizeof layer, "%s.layers.%d", name, i);
+    m->encoder[i] = th_nn_encoder_layer_make(m->params, layer, &m->config.layer, i);
+    m->encoder[i].self.kind = kind;
+    m->encoder[i].self.positions = positions;
   }
-  for (int i = 0; i < c->decoder_layers; i++) {
-    snprintf(name, sizeof name, "decoder.layers.%d", i);
-    m->decoder[i] = th_nn_decoder_layer_make(m->params, name, &c->layer, i);
+  return m->encoder;
+}
+
+static bool make_crossing_layers(th_transformer *m) {
+  char layer[TH_NAME_MAX];
+  m->decoder = calloc((size_t)m->config.decoder_layers, sizeof *m->decoder);
+  for (int i = 0; i < m->config.decoder_layers && m->decoder; i++) {
+    snprintf(layer, sizeof layer, "decoder.layers.%d", i);
+    m->decoder[i] = th_nn_decoder_layer_make(m->params, layer, &m->config.layer, i);
     m->decoder[i].self.positions = &m->target_positions;
   }
-  if (c->final_norm) {
+  return m->decoder;
+}
+
+static bool make_stacks(th_transformer *m) {
+  const th_transformer_config *c = &m->config;
+  if (has_source(m) &&
+      !make_plain_layers(m, "encoder", c->encoder_layers, TH_ENCODER_SELF, &m->source_positions))
+    return false;
+  if (c->shape == TH_ENCODER_DECODER && !make_crossing_layers(m)) return false;
+  if (c->shape == TH_DECODER_ONLY &&
+      !make_plain_layers(m, "decoder", c->decoder_layers, TH_DECODER_SELF, &m->target_positions))
+    return false;
+  if (c->final_norm && has_source(m))
     m->encoder_norm = th_nn_norm_make(m->params, "encoder.norm", c->layer.width);
+  if (c->final_norm && has_target(m))
     m->decoder_norm = th_nn_norm_make(m->params, "decoder.norm", c->layer.width);
-  }
-  m->output = th_nn_linear_make(m->params, "output", c->layer.width, c->target_vocabulary, true);
-  return TH_OK;
+  return true;
+}
+
+static void make_output(th_transformer *m) {
+  const th_transformer_config *c = &m->config;
+  int64_t outputs = has_target(m) ? c->target_vocabulary : c->classes;
+  if (!c->tie_output) m->output = th_nn_linear_make(m->params, "output", c->layer.width, outputs, true);
+  else
+    m->output = (th_nn_linear){
+        .weight = m->target_embedding.weight,
+        .bias = th_params_add(m->params, "output", "bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &outputs)};
 }
 
 th_status th_transformer_new(th_transformer **made, const th_transformer_config *config, th_dtype dtype,
@@ -95,7 +159,8 @@ th_status th_transformer_new(th_transformer **made, const th_transformer_config 
   }
   m->config = *config;
   make_embeddings(m);
-  status = make_stacks(m, error);
+  if (make_stacks(m)) make_output(m);
+  else status = th_error_set(error, TH_ENOMEM, "transformer: no memory for its layers");
   if (!status) status = th_params_make(m->params, dtype, seed, error);
   if (!status)
     status = th_nn_positions_table(&m->position_table, config->positions, &config->layer, config->max_length,
@@ -112,65 +177,4 @@ void th_transformer_free(th_transformer *m) {
   free(m->encoder);
   free(m->decoder);
   free(m);
-}
-
-/* ---- forward ------------------------------------------------------------------------------------------ */
-
-/* Token embeddings plus positions from `first` on, with dropout (section 5.4): ids [B,T] to [B,T,E]. */
-static th_var *embed(const th_transformer *m, th_tape *tape, const th_nn_embedding *tokens,
-                     const th_nn_positions *positions, const th_tensor *ids, int64_t first) {
-  th_var *x = th_nn_positions_add(positions, th_nn_embedding_forward(tokens, tape, ids), first);
-  return th_dropout(x, m->config.layer.dropout);
-}
-
-th_var *th_transformer_encode(const th_transformer *m, th_tape *tape, const th_tensor *source,
-                              const int32_t *source_length, const th_tap *tap) {
-  th_mask mask = {.key_length = source_length};
-  th_var *x = embed(m, tape, &m->source_embedding, &m->source_positions, source, 0);
-  for (int64_t i = 0; i < m->config.encoder_layers; i++)
-    x = th_nn_encoder_layer_forward(&m->encoder[i], x, &mask, tap);
-  return m->encoder_norm.weight ? th_nn_norm_forward(&m->encoder_norm, x) : x;
-}
-
-static th_var *logits_of(const th_transformer *m, th_var *x) {
-  if (m->decoder_norm.weight) x = th_nn_norm_forward(&m->decoder_norm, x);
-  return th_nn_linear_forward(&m->output, x);
-}
-
-th_var *th_transformer_decode(const th_transformer *m, th_var *memory, const int32_t *source_length,
-                              const th_tensor *target, const th_tap *tap) {
-  th_mask causal = {.causal = true}, padding = {.key_length = source_length};
-  th_var *x = embed(m, memory->tape, &m->target_embedding, &m->target_positions, target, 0);
-  for (int64_t i = 0; i < m->config.decoder_layers; i++)
-    x = th_nn_decoder_layer_forward(&m->decoder[i], x, memory, &causal, &padding, tap);
-  return logits_of(m, x);
-}
-
-/* ---- token by token --------------------------------------------------------------------------------------- */
-
-th_decoding th_decoding_begin(const th_transformer *m, th_var *memory, const int32_t *source_length,
-                              int64_t limit) {
-  int64_t layers = m->config.decoder_layers;
-  th_decoding d = {.model = m, .source_length = source_length};
-  th_tape *tape = memory->tape;
-  if (th_tape_error(tape)) return d;
-  d.self = th_keep(tape, (size_t)layers * sizeof *d.self);
-  d.cross = th_keep(tape, (size_t)layers * sizeof *d.cross);
-  int64_t batch = memory->value.shape[0], length = memory->value.shape[1];
-  for (int64_t i = 0; i < layers && !th_tape_error(tape); i++) {
-    d.self[i] = th_nn_cache_new(tape, &m->decoder[i].self, batch, limit);
-    d.cross[i] = th_nn_cache_new(tape, &m->decoder[i].cross, batch, length);
-    if (!th_tape_error(tape)) th_nn_attention_remember(&m->decoder[i].cross, &d.cross[i], memory);
-  }
-  return d;
-}
-
-th_var *th_decoding_step(th_decoding *d, th_tape *tape, const th_tensor *tokens, const th_tap *tap) {
-  const th_transformer *m = d->model;
-  th_mask padding = {.key_length = d->source_length};
-  th_var *x = embed(m, tape, &m->target_embedding, &m->target_positions, tokens, d->length);
-  for (int64_t i = 0; i < m->config.decoder_layers && !th_tape_error(tape); i++)
-    x = th_nn_decoder_layer_step(&m->decoder[i], x, &d->self[i], &d->cross[i], &padding, tap);
-  d->length += th_tape_error(tape) ? 0 : 1;
-  return logits_of(m, x);
 }

@@ -183,31 +183,39 @@ LAYER(decoder_post) { return decoder(false, fast, report, error); }
 
 /* ---- the whole Transformer, down to the loss ---------------------------------------------------------------- */
 
+static int32_t source_ids[] = {3, 5, 2, 6, /**/ 4, 2, 0, 0}, begin_ids[] = {1, 4, 5, /**/ 1, 6, 0},
+               target_ids[] = {4, 5, 2, /**/ 6, 2, -1}, class_ids[] = {2, 0};
+
 static int transformer_loss(th_tape *tape, th_var *const *in, th_var **out, void *context) {
-  const th_transformer *model = context;
-  int32_t source_ids[] = {3, 5, 2, 6, /**/ 4, 2, 0, 0}, begin_ids[] = {1, 4, 5, /**/ 1, 6, 0},
-          target_ids[] = {4, 5, 2, /**/ 6, 2, -1};
+  const th_transformer *m = context;
   th_tensor source = th_tensor_of(source_ids, TH_I32, 2, (int64_t[]){BATCH, SOURCE});
   th_tensor begin = th_tensor_of(begin_ids, TH_I32, 2, (int64_t[]){BATCH, LENGTH});
   th_tensor target = th_tensor_of(target_ids, TH_I32, 2, (int64_t[]){BATCH, LENGTH});
+  th_tensor class = th_tensor_of(class_ids, TH_I32, 1, (int64_t[]){BATCH});
+  th_var *logits = NULL;
   (void)in;
   th_tape_train(tape, true);
   th_tape_seed(tape, 4, 1);
-  th_var *memory = th_transformer_encode(model, tape, &source, source_length, NULL);
-  out[0] = th_cross_entropy(th_transformer_decode(model, memory, source_length, &begin, NULL), &target, 0.1);
+  switch (m->config.shape) {
+  case TH_ENCODER_DECODER:
+    logits = th_transformer_decode(m, th_transformer_encode(m, tape, &source, source_length, NULL),
+                                   source_length, &begin, NULL);
+    break;
+  case TH_DECODER_ONLY: logits = th_transformer_language(m, tape, &begin, NULL); break;
+  case TH_ENCODER_ONLY: logits = th_transformer_classify(m, tape, &source, source_length, NULL); break;
+  }
+  out[0] = th_cross_entropy(logits, m->config.shape == TH_ENCODER_ONLY ? &class : &target, 0.1);
   return 1;
 }
 
-static th_status transformer(th_positions positions, bool pre, double dropout, bool fast,
+static th_status transformer(th_transformer_config config, bool pre, double dropout, bool fast,
                              th_gradcheck_report *report, th_error *error) {
-  th_transformer_config config = {.source_vocabulary = VOCABULARY,
-                                  .target_vocabulary = VOCABULARY,
-                                  .encoder_layers = 2,
-                                  .decoder_layers = 2,
-                                  .max_length = 6,
-                                  .layer = layer_config(pre),
-                                  .positions = positions,
-                                  .final_norm = pre};
+  if (config.shape != TH_DECODER_ONLY) config.source_vocabulary = VOCABULARY, config.encoder_layers = 2;
+  if (config.shape != TH_ENCODER_ONLY) config.target_vocabulary = VOCABULARY, config.decoder_layers = 2;
+  else config.classes = 3;
+  config.max_length = 6;
+  config.final_norm = pre;
+  config.layer = layer_config(pre);
   config.layer.dropout = dropout;
   th_transformer *model = NULL;
   th_gradcheck_options options = {.fast = fast, .seed = 3};
@@ -219,12 +227,17 @@ static th_status transformer(th_positions positions, bool pre, double dropout, b
   return status;
 }
 
-LAYER(transformer_post) { return transformer(TH_POSITIONS_SINUSOIDAL, false, 0, fast, report, error); }
-LAYER(transformer_pre) { return transformer(TH_POSITIONS_LEARNED, true, 0.2, fast, report, error); }
-LAYER(transformer_rotary) { return transformer(TH_POSITIONS_ROTARY, true, 0, fast, report, error); }
-LAYER(transformer_alibi) { return transformer(TH_POSITIONS_ALIBI, true, 0, fast, report, error); }
-LAYER(transformer_relative) { return transformer(TH_POSITIONS_RELATIVE, true, 0.2, fast, report, error); }
-LAYER(transformer_none) { return transformer(TH_POSITIONS_NONE, true, 0, fast, report, error); }
+#define TRANSFORMER(name, pre, dropout, ...) \
+  LAYER(name) { return transformer((th_transformer_config){__VA_ARGS__}, pre, dropout, fast, report, error); }
+TRANSFORMER(transformer_post, false, 0, .positions = TH_POSITIONS_SINUSOIDAL)
+TRANSFORMER(transformer_pre, true, 0.2, .positions = TH_POSITIONS_LEARNED)
+TRANSFORMER(transformer_rotary, true, 0, .positions = TH_POSITIONS_ROTARY)
+TRANSFORMER(transformer_alibi, true, 0, .positions = TH_POSITIONS_ALIBI)
+TRANSFORMER(transformer_relative, true, 0.2, .positions = TH_POSITIONS_RELATIVE)
+TRANSFORMER(transformer_none, true, 0, .positions = TH_POSITIONS_NONE)
+TRANSFORMER(transformer_tied, false, 0, .tie_source = true, .tie_output = true)
+TRANSFORMER(decoder_only, true, 0.2, .shape = TH_DECODER_ONLY, .tie_output = true)
+TRANSFORMER(encoder_only, false, 0, .shape = TH_ENCODER_ONLY, .positions = TH_POSITIONS_RELATIVE)
 
 #define MODULE(name, what, check) \
   { name, what, NULL, 0, {{0}}, 0, 0, check }
@@ -246,4 +259,7 @@ const gradcheck_case module_cases[] = {MODULE("linear layer", "", linear),
                                        MODULE("Transformer", "ALiBi", transformer_alibi),
                                        MODULE("Transformer", "relative, dropout", transformer_relative),
                                        MODULE("Transformer", "no positions", transformer_none),
+                                       MODULE("Transformer", "all tied", transformer_tied),
+                                       MODULE("Transformer", "decoder-only, tied", decoder_only),
+                                       MODULE("Transformer", "encoder-only, relative", encoder_only),
                                        {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};

@@ -1,0 +1,125 @@
+/* What a Transformer computes: all positions at once, or token by token from caches. */
+#include "tapehead/nn.h"
+
+/* False after an error: the model is of another shape than `wanted` or `also`. */
+static bool fits(const th_transformer *m, th_tape *tape, th_transformer_shape wanted,
+                 th_transformer_shape also, const char *why) {
+  bool right = m->config.shape == wanted || m->config.shape == also;
+  if (!right) th_tape_fail(tape, TH_EINVAL, "transformer", why);
+  return right && !th_tape_error(tape);
+}
+
+static th_var *failed(th_tape *tape) { return th_constant(tape, &(th_tensor){0}); }
+
+/* ---- all at once ------------------------------------------------------------------------------------------- */
+
+/* Token embeddings plus positions from `first` on, with dropout (section 5.4): ids [B,T] to [B,T,E]. */
+static th_var *embed(const th_transformer *m, th_tape *tape, const th_nn_embedding *tokens,
+                     const th_nn_positions *positions, const th_tensor *ids, int64_t first) {
+  th_var *x = th_nn_positions_add(positions, th_nn_embedding_forward(tokens, tape, ids), first);
+  return th_dropout(x, m->config.layer.dropout);
+}
+
+th_var *th_transformer_encode(const th_transformer *m, th_tape *tape, const th_tensor *source,
+                              const int32_t *source_length, const th_tap *tap) {
+  if (!fits(m, tape, TH_ENCODER_DECODER, TH_ENCODER_ONLY, "a decoder-only model encodes nothing"))
+    return failed(tape);
+  th_mask mask = {.key_length = source_length};
+  th_var *x = embed(m, tape, &m->source_embedding, &m->source_positions, source, 0);
+  for (int64_t i = 0; i < m->config.encoder_layers; i++)
+    x = th_nn_encoder_layer_forward(&m->encoder[i], x, &mask, tap);
+  return m->encoder_norm.weight ? th_nn_norm_forward(&m->encoder_norm, x) : x;
+}
+
+static th_var *logits_of(const th_transformer *m, th_var *x) {
+  if (m->decoder_norm.weight) x = th_nn_norm_forward(&m->decoder_norm, x);
+  return th_nn_linear_forward(&m->output, x);
+}
+
+static const th_mask causal = {.causal = true};
+
+th_var *th_transformer_decode(const th_transformer *m, th_var *memory, const int32_t *source_length,
+                              const th_tensor *target, const th_tap *tap) {
+  if (!fits(m, memory->tape, TH_ENCODER_DECODER, TH_ENCODER_DECODER,
+            "only an encoder-decoder model has a memory to decode"))
+    return failed(memory->tape);
+  th_mask padding = {.key_length = source_length};
+  th_var *x = embed(m, memory->tape, &m->target_embedding, &m->target_positions, target, 0);
+  for (int64_t i = 0; i < m->config.decoder_layers; i++)
+    x = th_nn_decoder_layer_forward(&m->decoder[i], x, memory, &causal, &padding, tap);
+  return logits_of(m, x);
+}
+
+th_var *th_transformer_language(const th_transformer *m, th_tape *tape, const th_tensor *tokens,
+                                const th_tap *tap) {
+  if (!fits(m, tape, TH_DECODER_ONLY, TH_DECODER_ONLY, "only a decoder-only model is a language model"))
+    return failed(tape);
+  th_var *x = embed(m, tape, &m->target_embedding, &m->target_positions, tokens, 0);
+  for (int64_t i = 0; i < m->config.decoder_layers; i++)
+    x = th_nn_encoder_layer_forward(&m->encoder[i], x, &causal, tap);
+  return logits_of(m, x);
+}
+
+/* x [B,S,E] to the mean of each sequence's first length[b] rows: [B,E]. */
+static th_var *mean_of_tokens(th_var *x, const int32_t *length) {
+  if (th_tape_error(x->tape)) return x;
+  int64_t batch = x->value.shape[0], longest = x->value.shape[1], width = x->value.shape[2];
+  th_tensor weights;
+  if (!th_keep_tensor(x->tape, &weights, x->value.dtype, 3, (int64_t[]){batch, 1, longest})) return x;
+  for (int64_t i = 0; i < batch * longest; i++) {
+    int64_t count = length ? length[i / longest] : longest;
+    th_tensor_set(&weights, i, i % longest < count ? 1 / (double)count : 0);
+  }
+  return th_reshape(th_matmul(th_constant(x->tape, &weights), x), 2, (int64_t[]){batch, width});
+}
+
+th_var *th_transformer_classify(const th_transformer *m, th_tape *tape, const th_tensor *tokens,
+                                const int32_t *length, const th_tap *tap) {
+  if (!fits(m, tape, TH_ENCODER_ONLY, TH_ENCODER_ONLY, "only an encoder-only model classifies"))
+    return failed(tape);
+  th_var *x = th_transformer_encode(m, tape, tokens, length, tap);
+  return th_nn_linear_forward(&m->output, mean_of_tokens(x, length));
+}
+
+/* ---- token by token ---------------------------------------------------------------------------------------- */
+
+th_decoding th_decoding_begin(const th_transformer *m, th_var *memory, const int32_t *source_length,
+                              int64_t limit) {
+  int64_t layers = m->config.decoder_layers;
+  th_decoding d = {.model = m, .source_length = source_length};
+  th_tape *tape = memory->tape;
+  if (!fits(m, tape, TH_ENCODER_DECODER, TH_ENCODER_DECODER,
+            "only an encoder-decoder model has a memory to decode"))
+    return d;
+  d.self = th_keep(tape, (size_t)layers * sizeof *d.self);
+  d.cross = th_keep(tape, (size_t)layers * sizeof *d.cross);
+  int64_t batch = memory->value.shape[0], length = memory->value.shape[1];
+  for (int64_t i = 0; i < layers && !th_tape_error(tape); i++) {
+    d.self[i] = th_nn_cache_new(tape, &m->decoder[i].self, batch, limit);
+    d.cross[i] = th_nn_cache_new(tape, &m->decoder[i].cross, batch, length);
+    if (!th_tape_error(tape)) th_nn_attention_remember(&m->decoder[i].cross, &d.cross[i], memory);
+  }
+  return d;
+}
+
+th_decoding th_decoding_begin_language(const th_transformer *m, th_tape *tape, int64_t batch, int64_t limit) {
+  int64_t layers = m->config.decoder_layers;
+  th_decoding d = {.model = m};
+  if (!fits(m, tape, TH_DECODER_ONLY, TH_DECODER_ONLY, "only a decoder-only model is a language model"))
+    return d;
+  d.self = th_keep(tape, (size_t)layers * sizeof *d.self);
+  for (int64_t i = 0; i < layers && !th_tape_error(tape); i++)
+    d.self[i] = th_nn_cache_new(tape, &m->encoder[i].self, batch, limit);
+  return d;
+}
+
+th_var *th_decoding_step(th_decoding *d, th_tape *tape, const th_tensor *tokens, const th_tap *tap) {
+  const th_transformer *m = d->model;
+  th_mask padding = {.key_length = d->source_length};
+  th_var *x = embed(m, tape, &m->target_embedding, &m->target_positions, tokens, d->length);
+  for (int64_t i = 0; i < m->config.decoder_layers && !th_tape_error(tape); i++)
+    x = d->cross ? th_nn_decoder_layer_step(&m->decoder[i], x, &d->self[i], &d->cross[i], &padding, tap)
+                 : th_nn_encoder_layer_step(&m->encoder[i], x, &d->self[i], tap);
+  d->length += th_tape_error(tape) ? 0 : tokens->shape[1];
+  return logits_of(m, x);
+}
