@@ -109,13 +109,14 @@ static th_status load_array(th_error *error) {
   return status;
 }
 
-static th_status use_vocabulary(th_error *error) {
-  static const char text[] = "the quick br\u00F6wn fox jumps over the lazy dog";
+static th_status use_vocabulary_of(th_unit unit, int64_t merges, th_error *error) {
+  static const char text[] = "the quick br\u00F6wn fox jumps over the lazy dog, the dog over the fox";
   int32_t *ids = NULL;
   char *decoded = NULL;
   size_t count = 0;
   th_vocabulary *vocabulary;
-  th_status status = th_vocabulary_new(&vocabulary, TH_UNIT_WORD, error);
+  th_status status = th_vocabulary_new(&vocabulary, unit, error);
+  if (status == TH_OK && merges) status = th_vocabulary_set_merges(vocabulary, merges, error);
   if (status == TH_OK) status = th_vocabulary_add(vocabulary, text, sizeof text - 1, error);
   if (status == TH_OK) status = th_vocabulary_finish(vocabulary, 1, error);
   if (status == TH_OK) status = th_vocabulary_encode(vocabulary, text, sizeof text - 1, &ids, &count, error);
@@ -126,6 +127,9 @@ static th_status use_vocabulary(th_error *error) {
   free(decoded);
   return status;
 }
+
+static th_status use_words(th_error *error) { return use_vocabulary_of(TH_UNIT_WORD, 0, error); }
+static th_status use_pieces(th_error *error) { return use_vocabulary_of(TH_UNIT_BPE, 20, error); }
 
 static th_status load_vocabulary(th_error *error) {
   th_vocabulary *vocabulary;
@@ -164,8 +168,10 @@ Test(io, says_so_and_leaks_nothing_when_memory_runs_out, .init = enter_directory
       {"loading tensors", load_tensors},
       {"saving an array", save_array},
       {"loading an array", load_array},
-      {"using a vocabulary", use_vocabulary},
+      {"using a vocabulary", use_words},
       {"loading a vocabulary", load_vocabulary},
+      {"using a vocabulary of pieces", use_pieces},
+      {"loading a vocabulary of pieces", load_vocabulary},
       {"reading metrics", read_metrics},
       {"resuming metrics", resume_metrics},
   };

@@ -188,7 +188,7 @@ Test(vocabulary, collecting_and_using_do_not_mix) {
   int32_t *ids;
   size_t count;
   assert_fails(th_vocabulary_new(&v, (th_unit)7, &error), TH_EINVAL, &error,
-               "vocabulary: unit 7 is neither character nor word");
+               "vocabulary: unit 7 is none of character, word, bpe");
   cr_assert_eq(th_vocabulary_new(&v, TH_UNIT_CHARACTER, NULL), TH_OK);
   assert_fails(th_vocabulary_encode(v, "a", 1, &ids, &count, &error), TH_EINVAL, &error,
                "vocabulary: used before it was finished");
@@ -254,7 +254,7 @@ Test(vocabulary, a_file_of_another_kind_is_refused) {
   assert_refused("{\"format\":\"tapehead vocabulary\",\"version\":2}",
                  "vocab.json: \"version\" is not 1, the one that is known");
   assert_refused(START "7}", "vocab.json: \"unit\" is missing or not a string");
-  assert_refused(START "\"byte\"}", "vocab.json: unit \"byte\" is neither \"character\" nor \"word\"");
+  assert_refused(START "\"byte\"}", "vocab.json: unit \"byte\" is none of \"character\", \"word\", \"bpe\"");
   put_text("vocab.json", "{\"format\"");
   cr_assert_eq(th_vocabulary_load(&v, "vocab.json", &error), TH_EFORMAT);
   cr_assert(!strncmp(error.text, "vocab.json: not a vocabulary: JSON at line 1, column ", 53), "%s",

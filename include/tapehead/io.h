@@ -122,8 +122,14 @@ enum { TH_PAD, TH_BOS, TH_EOS, TH_UNK, TH_SPECIALS }; /* ids of "<pad>" "<bos>" 
 
 typedef enum {
   TH_UNIT_CHARACTER, /* a token is a code point of the text in Unicode's normal form C */
-  TH_UNIT_WORD       /* a token is a run without Unicode white space, in normal form C */
+  TH_UNIT_WORD,      /* a token is a run without Unicode white space, in normal form C */
+  TH_UNIT_BPE        /* a token is a piece of such a run, learned by byte-pair encoding */
 } th_unit;
+
+/* Byte-pair encoding (Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words with Subword
+ * Units", section 3.2, algorithm 1): a word is its characters and a mark of its end; the two tokens that
+ * stand side by side most often become one, and so on. The mark, the paper's </w>, is a space here: no word
+ * can hold one, so no text is mistaken for it. "lowest " ends a word, "low" goes on. */
 
 /* Tokens and their ids. First it collects (add ...), then it is finished, then it encodes and
  * decodes; a finished one is only read, and may be shared by threads. Text is one line or any other
@@ -134,16 +140,27 @@ typedef struct th_vocabulary th_vocabulary;
 th_status th_vocabulary_new(th_vocabulary **vocabulary, th_unit unit, th_error *error);
 void th_vocabulary_free(th_vocabulary *vocabulary); /* NULL: nothing */
 
-/* Counts the tokens of a text. A word spelt like a special token is passed over. */
+/* How many merges th_vocabulary_finish may learn, of unit bpe: 0 (characters alone) until this is called.
+ * TH_EINVAL for another unit, a finished vocabulary, or merges below 0 or above INT32_MAX. */
+th_status th_vocabulary_set_merges(th_vocabulary *vocabulary, int64_t merges, th_error *error);
+
+/* Counts the tokens of a text. Of unit word, one spelt like a special token is passed over. */
 th_status th_vocabulary_add(th_vocabulary *vocabulary, const char *text, size_t length, th_error *error);
 
 /* Drops tokens seen fewer than `min_count` times and numbers the others from TH_SPECIALS on in order
  * of their UTF-8 bytes, which is the order of their code points: the same texts in any order give
- * the same ids. */
+ * the same ids. After a failure for want of memory the vocabulary can only be freed.
+ *
+ * Of unit bpe these are the characters and the mark; then merges are learned, and what each makes has the
+ * next id. Of pairs equally frequent the one comes first whose left token, then right, is first by bytes.
+ * A pair is not joined that stands together fewer than `min_count` times, or only once, or that would be
+ * spelt like a special token. */
 th_status th_vocabulary_finish(th_vocabulary *vocabulary, int64_t min_count, th_error *error);
 
 /* A text's ids, without <bos> and <eos>; what is not in the vocabulary, and a word spelt like a
- * special token, becomes TH_UNK. `*ids` is the caller's to free(), and not NULL for an empty text. */
+ * special token, becomes TH_UNK. Of unit bpe that is one TH_UNK for each unknown character, and the merges
+ * are applied in the order in which they were learned. `*ids` is the caller's to free(), and not NULL for
+ * an empty text. */
 th_status th_vocabulary_encode(const th_vocabulary *vocabulary, const char *text, size_t length,
                                int32_t **ids, size_t *count, th_error *error);
 
@@ -157,9 +174,16 @@ int32_t th_vocabulary_count(const th_vocabulary *vocabulary);                 /*
 const char *th_vocabulary_token(const th_vocabulary *vocabulary, int32_t id); /* NULL: out of range */
 int32_t th_vocabulary_id(const th_vocabulary *vocabulary, const char *token); /* TH_UNK: not there */
 
-/* JSON: {"format": "tapehead vocabulary", "version": 1, "unit": "character" or "word", "tokens": [...]},
- * the tokens in order of their ids. Saved atomically. A loaded one is finished; its tokens may stand
- * in any order after the specials. */
+/* How many merges there are; number `rank` makes the token with id count - merges + rank of `left` and
+ * `right`. False: out of range. */
+int32_t th_vocabulary_merges(const th_vocabulary *vocabulary);
+bool th_vocabulary_merge(const th_vocabulary *vocabulary, int32_t rank, int32_t *left, int32_t *right);
+
+/* JSON: {"format": "tapehead vocabulary", "version": 1, "unit": "character", "word" or "bpe", "tokens":
+ * [...]}, the tokens in order of their ids; of unit bpe also "merges": ["e s", "es t", ...], left and right
+ * of each with a space between (the left one never ends a word). Saved atomically. A loaded one is finished;
+ * its tokens may stand in any order after the specials, save those that merges make: they come last, in
+ * the order of the merges. */
 th_status th_vocabulary_save(const th_vocabulary *vocabulary, const char *path, th_error *error);
 th_status th_vocabulary_load(th_vocabulary **vocabulary, const char *path, th_error *error);
 
