@@ -11,11 +11,13 @@ th_status data_train_batch(data *d, int64_t step, batch *b, th_error *error) {
   return status;
 }
 
+void free_example(const example *e) {
+  free((void *)(uintptr_t)e->source);
+  free((void *)(uintptr_t)e->target);
+}
+
 void free_examples(example *examples, int64_t count) {
-  for (int64_t i = 0; examples && i < count; i++) {
-    free((void *)(uintptr_t)examples[i].source);
-    free((void *)(uintptr_t)examples[i].target);
-  }
+  for (int64_t i = 0; examples && i < count; i++) free_example(&examples[i]);
   free(examples);
 }
 
@@ -27,6 +29,7 @@ void data_free(data *d) {
   if (d->target != d->source) th_vocabulary_free(d->target);
   th_vocabulary_free(d->source);
   free(d->text);
+  free(d->valid_text);
   free(d->ids);
   free(d->picked);
   free(d->order);

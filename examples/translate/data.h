@@ -13,26 +13,28 @@ typedef struct example {
 typedef struct data {
   const settings *settings;
   th_vocabulary *source, *target; /* the same one in a toy task */
-  char *text;                     /* of pairs: the file as it was read, for the run's own copy */
-  size_t text_size;
+  char *text, *valid_text;        /* of pairs: the files as they were read, for the run's own copies */
+  size_t text_size, valid_size;
   int32_t *ids;              /* of toys: the held-out ones, then one batch */
   example *train, *held_out; /* toys to train on are made as they are wanted: train is NULL */
   int64_t train_count, held_out_count;
-  example *picked; /* the batch being made */
-  int64_t longest; /* tokens on either side */
-  int32_t *order;  /* the epoch's order of train, and of its batches */
+  example *picked;            /* the batch being made */
+  int64_t longest;            /* tokens on either side */
+  int64_t too_long, repeated; /* pairs left out: above max_length; in the file for validation, too */
+  int32_t *order;             /* the epoch's order of train, and of its batches */
   int64_t epoch;
 } data;
 
 /* A toy task: makes its symbols and its held-out sequences. */
 th_status data_toy(data *d, const settings *s, th_error *error);
-/* Pairs from a file. Vocabularies NULL: collected from the training part. s->max_length 0 is set to the
- * longest there is. */
-th_status data_pairs(data *d, settings *s, const char *path, th_vocabulary *source, th_vocabulary *target,
-                     th_error *error);
+/* Pairs from a file, and those to hold out from another (`valid` NULL or empty: a part of the first).
+ * Vocabularies NULL: collected from the training part. s->max_length 0 is set to the longest there is. */
+th_status data_pairs(data *d, settings *s, const char *path, const char *valid, th_vocabulary *source,
+                     th_vocabulary *target, th_error *error);
 /* Every pair of another file, with d's vocabularies, in place of the held-out examples. */
 th_status data_replace(data *d, const char *path, int64_t max_length, th_error *error);
 void data_free(data *d);
+void free_example(const example *e);                  /* its ids */
 void free_examples(example *examples, int64_t count); /* and the ids of each */
 
 /* Sequences side by side, padded to the longest: with <eos> after the source, <bos> before what the decoder

@@ -56,6 +56,7 @@ static int64_t characters(const th_vocabulary *v, const int32_t *ids, int64_t co
          text += step)
       out[n++] = code;
   }
+  if (n && out[n - 1] == ' ' && th_vocabulary_unit(v) == TH_UNIT_BPE) n--; /* it ends the last word */
   return n;
 }
 

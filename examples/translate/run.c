@@ -53,7 +53,7 @@ void run_free(run *r) {
 th_status run_new(run *r, const settings *s, const char *directory, th_error *error) {
   *r = (run){.settings = *s};
   snprintf(r->directory, sizeof r->directory, "%s", directory);
-  th_status status = is_pairs(s) ? data_pairs(&r->data, &r->settings, s->pairs, NULL, NULL, error)
+  th_status status = is_pairs(s) ? data_pairs(&r->data, &r->settings, s->pairs, s->valid, NULL, NULL, error)
                                  : data_toy(&r->data, &r->settings, error);
   if (!status) status = make_model(r, error);
   if (!status) status = make_optimizer(r, error);
@@ -117,8 +117,9 @@ th_status run_save(run *r, th_error *error) {
 
 /* ---- a new directory ---------------------------------------------------------------------------------------------- */
 
-static const char *const start_files[] = {"vocab.source.json", "vocab.target.json",     "pairs.tsv",
-                                          "config.json",       "optimizer.safetensors", "model.safetensors"};
+static const char *const start_files[] = {"vocab.source.json", "vocab.target.json", "pairs.tsv",
+                                          "valid.tsv",         "config.json",       "optimizer.safetensors",
+                                          "model.safetensors"};
 
 static th_status write_start(run *r, th_error *error) {
   char path[PATH_TEXT];
@@ -126,6 +127,8 @@ static th_status write_start(run *r, th_error *error) {
   if (!status) status = th_vocabulary_save(r->data.target, run_path(r, path, "vocab.target.json"), error);
   if (!status && is_pairs(&r->settings))
     status = th_file_write(run_path(r, path, "pairs.tsv"), r->data.text, r->data.text_size, error);
+  if (!status && r->data.valid_text)
+    status = th_file_write(run_path(r, path, "valid.tsv"), r->data.valid_text, r->data.valid_size, error);
   if (!status) status = settings_save(&r->settings, run_path(r, path, "config.json"), error);
   return status ? status : run_save(r, error);
 }
@@ -194,13 +197,14 @@ static th_status load_state(run *r, const char *path, th_error *error) {
 /* Puts the vocabularies, which it then owns, and what belongs to them into r->data. */
 static th_status open_data(run *r, th_vocabulary *source, th_vocabulary *target, run_parts parts,
                            th_error *error) {
-  char path[PATH_TEXT];
+  char path[PATH_TEXT], valid[PATH_TEXT];
   if (parts == RUN_MODEL) {
     r->data = (data){.source = source, .target = target};
     return TH_OK;
   }
   if (is_pairs(&r->settings))
-    return data_pairs(&r->data, &r->settings, run_path(r, path, "pairs.tsv"), source, target, error);
+    return data_pairs(&r->data, &r->settings, run_path(r, path, "pairs.tsv"),
+                      r->settings.valid[0] ? run_path(r, valid, "valid.tsv") : NULL, source, target, error);
   int32_t count = th_vocabulary_count(source);
   th_vocabulary_free(source);
   th_vocabulary_free(target);

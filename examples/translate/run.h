@@ -1,4 +1,4 @@
-/* A run and its directory: config.json, vocab.*.json, pairs.tsv, model.safetensors, optimizer.safetensors,
+/* A run and its directory: config.json, vocab.*.json, pairs.tsv, valid.tsv, model.safetensors, optimizer.safetensors,
  * metrics.jsonl, heatmaps/, curve.png. */
 #ifndef TRANSLATE_RUN_H
 #define TRANSLATE_RUN_H

@@ -31,14 +31,22 @@ static const setting table[] = {
      "copy, reverse or sort random sequences"},
     {"pairs", TEXT, AT(pairs), 0, 0, NULL, "", "", false,
      "learn from FILE: UTF-8 lines of source<TAB>target"},
-    {"source-unit", CHOICE, AT(source_unit), 0, 0, "character|word", "character", "character", false,
-     "what a token of the pairs' sources is"},
-    {"target-unit", CHOICE, AT(target_unit), 0, 0, "character|word", "character", "character", false,
+    {"valid", TEXT, AT(valid), 0, 0, NULL, "", "", false,
+     "hold out the pairs of FILE, and train on all others of --pairs"},
+    {"source-unit", CHOICE, AT(source_unit), 0, 0, "character|word|bpe", "character", "character", false,
+     "what a token of the pairs' sources is; bpe: a piece of a word"},
+    {"target-unit", CHOICE, AT(target_unit), 0, 0, "character|word|bpe", "character", "character", false,
      "and of their targets"},
+    {"merges", WHOLE, AT(merges), 0, 1e6, NULL, "4000", "4000", false,
+     "pairs of tokens to join, at most, of unit bpe"},
+    {"min-count", WHOLE, AT(min_count), 1, COUNT_MAX, NULL, "1", "1", false,
+     "tokens the pairs have fewer times are unknown"},
+    {"vocabulary", CHOICE, AT(vocabulary), 0, 0, "separate|joint", "separate", "separate", false,
+     "of source and target: one for each, or one of both"},
     {"symbols", WHOLE, AT(symbols), 2, 10000, NULL, "32", "32", false, "different symbols in a toy task"},
     {"min-length", WHOLE, AT(min_length), 1, 10000, NULL, "4", "4", false, "shortest toy sequence"},
     {"max-length", WHOLE, AT(max_length), 0, 10000, NULL, "16", "0", false,
-     "longest sequence in tokens (pairs: 0 takes the longest there is)"},
+     "longest sequence in tokens (pairs: longer ones are left out; 0: none is)"},
     {"held-out", WHOLE, AT(held_out), 1, 1e6, NULL, "1000", "1000", false,
      "toy sequences kept for evaluation, or at most so many pairs"},
     {"held-out-part", REAL, AT(held_out_part), 0.001, 0.5, NULL, "0.1", "0.1", false,
@@ -188,6 +196,11 @@ static th_status check_together(const settings *s, const given *g, const char *o
   if (pairs && !s->pairs[0]) return th_error_set(error, TH_EINVAL, "--pairs: want the name of a file");
   if (task && pairs && strcmp(s->task, "pairs") != 0)
     return th_error_set(error, TH_EINVAL, "--task %s and --pairs %s: want one of the two", s->task, s->pairs);
+  bool valid = g->flag[row_of("valid")];
+  if (valid && !s->valid[0]) return th_error_set(error, TH_EINVAL, "--valid: want the name of a file");
+  if (valid && (g->flag[row_of("held-out")] || g->flag[row_of("held-out-part")]))
+    return th_error_set(error, TH_EINVAL,
+                        "--valid holds out a whole file: leave out --held-out and --held-out-part");
   if (task && !pairs && !strcmp(s->task, "pairs"))
     return th_error_set(error, TH_EINVAL, "--task pairs: say which with --pairs FILE");
   return TH_OK;

@@ -8,9 +8,12 @@
 #define PATH_TEXT 1024
 
 typedef struct settings {
-  char task[16];                         /* copy, reverse, sort, or pairs */
-  char pairs[PATH_TEXT];                 /* the file the pairs came from */
-  char source_unit[16], target_unit[16]; /* character or word, of pairs */
+  char task[16];         /* copy, reverse, sort, or pairs */
+  char pairs[PATH_TEXT]; /* the file the pairs came from */
+  char valid[PATH_TEXT]; /* the file of pairs for validation; empty: a part of the pairs is held out */
+  char source_unit[16], target_unit[16]; /* character, word or bpe, of pairs */
+  char vocabulary[16];                   /* separate or joint */
+  int64_t merges, min_count;
   int64_t symbols, min_length, max_length, held_out;
   double held_out_part;
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;

@@ -110,6 +110,12 @@ static void introduce(const run *r, bool resumed) {
            "side\n",
            (long long)d->train_count, (long long)d->held_out_count, th_vocabulary_count(d->source),
            th_vocabulary_count(d->target), (long long)d->longest);
+  if (d->too_long)
+    printf("%lld pairs left out: a side has more than %lld tokens (--max-length)\n", (long long)d->too_long,
+           (long long)r->settings.max_length);
+  if (d->repeated)
+    printf("%lld pairs left out: their sources stand in %s, too\n", (long long)d->repeated,
+           r->settings.valid);
   if (resumed && r->step < r->settings.steps)
     printf("going on in %s from step %lld of %lld\n", r->directory, (long long)r->step,
            (long long)r->settings.steps);

@@ -143,7 +143,7 @@ static void use_pairs(int factor) {
   s = (settings){.pairs = "pairs.tsv"};
   settings_defaults(&s, &flags);
   data_free(&d);
-  assert_ok(data_pairs(&d, &s, "pairs.tsv", NULL, NULL, &error));
+  assert_ok(data_pairs(&d, &s, "pairs.tsv", NULL, NULL, NULL, &error));
   cr_assert_eq(d.train_count + d.held_out_count, LINES);
 }
 
@@ -214,7 +214,7 @@ Test(translate_data, the_split_does_not_depend_on_the_seed) {
   const int32_t first = d.train[0].source[7], last_one = d.train[count - 1].source[7];
   data_free(&d);
   s.seed = 99, s.max_length = 0;
-  assert_ok(data_pairs(&d, &s, "pairs.tsv", NULL, NULL, &error));
+  assert_ok(data_pairs(&d, &s, "pairs.tsv", NULL, NULL, NULL, &error));
   cr_assert_eq(d.train_count, count);
   cr_assert(d.train[0].source[7] == first && d.train[count - 1].source[7] == last_one);
 }
@@ -264,7 +264,7 @@ Test(translate_data, fewer_pairs_than_a_batch_are_a_smaller_batch) {
   use_pairs(1);
   data_free(&d);
   s.batch = LINES, s.max_length = 0;
-  assert_ok(data_pairs(&d, &s, "pairs.tsv", NULL, NULL, &error));
+  assert_ok(data_pairs(&d, &s, "pairs.tsv", NULL, NULL, NULL, &error));
   cr_assert_lt(d.train_count, s.batch);
   cr_assert_eq(pairs_pick(&d, 1), d.train_count);
   cr_assert_eq(pairs_pick(&d, 2), d.train_count);
