@@ -4,13 +4,14 @@
 The package is installed with apt-get when it is missing. Only the standard library is used.
 """
 
-import argparse
 import os
 import shutil
-import struct
 import subprocess
 import sys
-import unicodedata
+
+import catalogue
+import pair_files
+from pair_files import Failure
 
 PACKAGE = "iso-codes"
 LICENCE = "LGPL-2.1-or-later"
@@ -30,52 +31,27 @@ FURTHER_LISTS = [
     ("15924", "scripts"),
 ]
 
-MO_MAGIC = 0x950412DE
-
-
-class Failure(Exception):
-    """The work cannot be done; the text says why, in one line."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Answers bad usage with one line and status 2."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (-h helps)\n")
-
 
 def main():
     options = parse_options()
     lists = USUAL_LISTS + (FURTHER_LISTS if options.all else [])
-    try:
-        if options.catalogues is None:
-            options.catalogues = CATALOGUES
-            install_if_missing(lists)
-        pairs, report = collect(lists, options.catalogues, options.longest)
-        if not pairs:
-            raise Failure("no pair is left to write")
-        write_atomically(options.out, pairs)
-    except Failure as failure:
-        return fail(failure)
-    except OSError as error:
-        return fail(f"{error.filename2 or error.filename}: {error.strerror}")
-    print(report, file=sys.stderr)
-    print(f"{len(pairs)} pairs written to {options.out}", file=sys.stderr)
-    print(f"source: Debian package {PACKAGE}, licence {LICENCE}", file=sys.stderr)
-    return 0
-
-
-def fail(reason):
-    print(f"{os.path.basename(sys.argv[0])}: {reason}", file=sys.stderr)
-    return 1
+    if options.catalogues is None:
+        options.catalogues = CATALOGUES
+        install_if_missing(lists)
+    pairs, rows = collect(lists, options.catalogues, options.longest)
+    parts = [(options.out, pairs)]
+    if options.test:
+        train, test = pair_files.split(pairs, options.test_part, pair_files.plain_words)
+        parts = [(options.out, train), (options.test, test)]
+    pair_files.report(pair_files.table(rows))
+    pair_files.write_pairs(parts)
+    pair_files.report(f"source: Debian package {PACKAGE}, licence {LICENCE}")
 
 
 def parse_options():
-    parser = Parser(
+    parser = pair_files.Parser(
         description="Writes pairs english<TAB>french from Debian's package iso-codes: the names"
-        " of countries, languages and currencies.",
-        epilog=f"The names are under the {LICENCE}. Exit status: 0 done, 1 failed, 2 bad usage.",
-        allow_abbrev=False,
+        f" of countries, languages and currencies. The names are under the {LICENCE}."
     )
     parser.add_argument("out", metavar="OUT.tsv", help="the file to write")
     parser.add_argument(
@@ -86,22 +62,18 @@ def parse_options():
     parser.add_argument(
         "--longest",
         metavar="N",
-        type=positive_integer,
+        type=pair_files.positive_integer,
         default=60,
         help="drop pairs with more than N characters on either side (default: %(default)s)",
     )
+    pair_files.add_test_part(parser, 10)
+    parser.add_argument("--test", metavar="TEST.tsv", help="write that part here, and the rest to OUT.tsv")
     parser.add_argument(
         "--catalogues",
         metavar="DIR",
-        help="where the files iso_*.mo are; nothing is installed then" f" (default: {CATALOGUES})",
+        help=f"where the files iso_*.mo are; nothing is installed then (default: {CATALOGUES})",
     )
     return parser.parse_args()
-
-
-def positive_integer(text):
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
-    return int(text)
 
 
 def install_if_missing(lists):
@@ -138,17 +110,15 @@ def catalogue_path(folder, name):
 
 
 def collect(lists, folder, longest):
-    """Returns the pairs, sorted by their bytes, and a table of what was kept and dropped."""
+    """Returns the pairs, sorted by their bytes, and rows that say what was kept and dropped."""
     french_of = {}
-    columns = ("list", "read", "kept", "unfit", "too long", "repeated", "of")
-    rows = [columns]
+    rows = [("list", "read", "kept", "unfit", "too long", "repeated", "of")]
     for name, subject in lists:
         read = kept = unfit = too_long = repeated = 0
         for english, french in read_catalogue(catalogue_path(folder, name)):
-            english = unicodedata.normalize("NFC", english)
-            french = unicodedata.normalize("NFC", french)
+            english, french = pair_files.nfc(english), pair_files.nfc(french)
             read += 1
-            if not (fits_a_field(english) and fits_a_field(french)):
+            if not (pair_files.fits_a_field(english) and pair_files.fits_a_field(french)):
                 unfit += 1
             elif max(len(english), len(french)) > longest:
                 too_long += 1
@@ -158,61 +128,13 @@ def collect(lists, folder, longest):
                 french_of[english] = french
                 kept += 1
         rows.append((name, read, kept, unfit, too_long, repeated, subject))
-    layout = "{:<8}{:>7}{:>7}{:>7}{:>10}{:>10}  {}"
-    report = "\n".join(layout.format(*row) for row in rows)
-    return sorted(french_of.items(), key=lambda pair: "\t".join(pair).encode()), report
-
-
-def fits_a_field(text):
-    """Whether a line of tab-separated values can hold `text`, and there is something to hold."""
-    control = any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
-    return text.strip() != "" and not control
+    return sorted(french_of.items(), key=lambda pair: "\t".join(pair).encode()), rows
 
 
 def read_catalogue(path):
-    """Yields (message, translation) from a compiled gettext catalogue, in the file's order.
-
-    The format is in the gettext manual, "The Format of GNU MO Files": a header of 32-bit numbers,
-    then two tables of (length, offset), one for the messages and one for their translations.
-    """
     with open(path, "rb") as file:
-        data = file.read()
-    try:
-        order = "<" if struct.unpack_from("<I", data)[0] == MO_MAGIC else ">"
-        magic, _, count, messages, translations = struct.unpack_from(order + "5I", data)
-        if magic != MO_MAGIC:
-            raise Failure(f"{path}: not a gettext catalogue")
-        for index in range(count):
-            message = text_at(data, order, messages + 8 * index)
-            translation = text_at(data, order, translations + 8 * index)
-            if message != "":  # the empty message's translation describes the catalogue
-                yield message, translation
-    except (struct.error, UnicodeDecodeError) as error:
-        raise Failure(f"{path}: cut short or damaged ({error})") from error
-
-
-def text_at(data, order, entry):
-    length, offset = struct.unpack_from(order + "2I", data, entry)
-    if offset + length > len(data):
-        raise struct.error(f"a text ends after the file's {len(data)} bytes")
-    return data[offset : offset + length].decode("utf-8")
-
-
-def write_atomically(path, pairs):
-    """Writes under a temporary name and renames: `path` is what it was, or complete."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            for english, french in pairs:
-                file.write(f"{english}\t{french}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+        return list(catalogue.read(file.read(), path))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    pair_files.run(main)
