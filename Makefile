@@ -120,10 +120,12 @@ demo: packages
 	@echo 'The heatmaps are in runs/reverse/heatmaps: start with cross_1.png.'
 
 check: packages
+	@scripts/packages.sh command=python3:python3
 	@$(MAKE) --no-print-directory $(tests) $(program) $(singles) $(benches)
 	tests/run.sh $(B)
 
 gradcheck: packages
+	@scripts/packages.sh command=python3:python3
 	@$(MAKE) --no-print-directory $(gradcheck)
 	$(gradcheck)
 

@@ -5,6 +5,7 @@ build=$1
 
 tests/rooms.sh "$build/libtapehead.a"
 tests/readme.sh "$build"
+python3 -B tests/test_data_scripts.py --quiet
 "$build/attention" >/dev/null
 "$build/own_op" >/dev/null
 bench/run.sh "$build" --smoke >/dev/null
