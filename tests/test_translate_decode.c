@@ -140,6 +140,33 @@ Test(translate_eval, other_pairs_that_are_wrong) {
   refuses(1, "other.tsv:2: the target has 8 tokens, the model takes 6", "eval run --pairs other.tsv --json");
 }
 
+Test(translate_eval, other_lengths_where_there_is_room) {
+  works("train " SHAPE
+        " --task duplicate --min-length 2 --max-length 4 --room 14 --held-out 20 --steps 2 --out roomy");
+  works("eval roomy --min-length 6 --max-length 7 --json --show 20");
+  size_t length = strcspn(strchr(last.out, '\n') + 1, "\t");
+  cr_assert(length == 6 || length == 7, "%s", last.out);
+  refuses(
+      2,
+      "translate eval: --max-length 8: sequences of up to 16 tokens, and the model takes 14: train it with "
+      "--room 16",
+      "eval roomy --max-length 8");
+  refuses(2, "--min-length 5 is above --max-length 4", "eval roomy --min-length 5");
+  refuses(2, "want whole numbers above 0", "eval roomy --min-length -5");
+  put_pairs("pairs.tsv", 100);
+  refuses(2, "want one of the two", "eval roomy --min-length 2 --pairs pairs.tsv");
+  works("train " SMALL_PAIRS " --steps 2 --out pairs");
+  refuses(2, "--min-length and --max-length are for toy tasks", "eval pairs --min-length 2");
+}
+
+Test(translate_eval, the_lengths_of_the_run_give_its_own_score) {
+  works("eval run --json");
+  char *own = strdup(last.out);
+  works("eval run --min-length 4 --max-length 6 --json");
+  cr_assert_str_eq(last.out, own);
+  free(own);
+}
+
 Test(translate_eval, a_run_of_pairs_takes_others_too) {
   put_pairs("pairs.tsv", 100);
   works("train " SMALL_PAIRS " --steps 2 --out pairs");

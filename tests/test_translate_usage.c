@@ -81,7 +81,8 @@ Test(translate_usage, an_out_that_is_too_long) {
 }
 
 Test(translate_usage, an_unknown_task) {
-  refuses(2, "--task revrese: want one of copy|reverse|sort|pairs", "train --task revrese --out a");
+  refuses(2, "--task revrese: want one of copy|reverse|sort|duplicate|addition|pairs",
+          "train --task revrese --out a");
   refuses(2, "--task cop: want one of", "train --task cop --out a");
   refuses(2, "--task copy|sort: want one of", "train --task copy|sort --out a");
   refuses(2, "--task : want one of", "train --task= --out a");
@@ -116,6 +117,11 @@ Test(translate_usage, heads_that_do_not_divide_the_width) {
 
 Test(translate_usage, a_shortest_above_the_longest) {
   refuses(2, "--min-length 9 is above --max-length 6", "train --min-length 9 --max-length 6 --out a");
+}
+
+Test(translate_usage, a_room_below_what_the_task_takes) {
+  refuses(2, "--room 12: training has sequences of up to 13 tokens",
+          "train --task addition --min-length 1 --max-length 6 --room 12 --out a");
 }
 
 Test(translate_usage, a_task_too_small_to_hold_some_out) {

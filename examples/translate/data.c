@@ -31,6 +31,7 @@ void data_free(data *d) {
   free(d->text);
   free(d->valid_text);
   free(d->ids);
+  free(d->drawn);
   free(d->picked);
   free(d->order);
   *d = (data){0};

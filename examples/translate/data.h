@@ -15,7 +15,7 @@ typedef struct data {
   th_vocabulary *source, *target; /* the same one in a toy task */
   char *text, *valid_text;        /* of pairs: the files as they were read, for the run's own copies */
   size_t text_size, valid_size;
-  int32_t *ids;              /* of toys: the held-out ones, then one batch */
+  int32_t *ids, *drawn;      /* of toys: the held-out ones', and one batch's */
   example *train, *held_out; /* toys to train on are made as they are wanted: train is NULL */
   int64_t train_count, held_out_count;
   example *picked;            /* the batch being made */
@@ -27,6 +27,8 @@ typedef struct data {
 
 /* A toy task: makes its symbols and its held-out sequences. */
 th_status data_toy(data *d, const settings *s, th_error *error);
+/* Other held-out sequences, of these lengths, in place of the ones there are; at most `room` tokens a side. */
+th_status toy_replace(data *d, int64_t min_length, int64_t max_length, int64_t room, th_error *error);
 /* Pairs from a file, and those to hold out from another (`valid` NULL or empty: a part of the first).
  * Vocabularies NULL: collected from the training part. s->max_length 0 is set to the longest there is. */
 th_status data_pairs(data *d, settings *s, const char *path, const char *valid, th_vocabulary *source,

@@ -8,7 +8,7 @@
 
 typedef struct eval_options {
   char *pairs, *directory;
-  int training, json, show;
+  int training, json, show, min_length, max_length; /* lengths 0: the run's own */
 } eval_options;
 
 static th_status parse(int argc, const char **argv, eval_options *o, th_error *error) {
@@ -16,6 +16,9 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
       {"pairs", '\0', POPT_ARG_STRING, &o->pairs, 0,
        "evaluate on every pair of FILE, not on the held-out examples", "FILE"},
       {"training", '\0', POPT_ARG_NONE, &o->training, 0, "evaluate on the pairs it was trained on", NULL},
+      {"min-length", '\0', POPT_ARG_INT, &o->min_length, 0,
+       "make held-out toy sequences of at least this length, not the run's", "N"},
+      {"max-length", '\0', POPT_ARG_INT, &o->max_length, 0, "and of at most this", "N"},
       {"show", '\0', POPT_ARG_INT, &o->show, 0, "print the first N examples: source, wanted, made", "N"},
       {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print one line of JSON", NULL},
       POPT_AUTOHELP POPT_TABLEEND};
@@ -30,8 +33,12 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
   const char *directory = status ? NULL : poptGetArg(context);
   if (!status && (!directory || poptPeekArg(context)))
     status = th_error_set(error, TH_EINVAL, "want one run's directory: translate eval DIR");
+  if (!status && o->pairs && (o->min_length || o->max_length))
+    status = th_error_set(error, TH_EINVAL, "--pairs and lengths of toy sequences: want one of the two");
   if (!status && o->pairs && o->training)
     status = th_error_set(error, TH_EINVAL, "--pairs and --training: want one of the two");
+  if (!status && (o->min_length < 0 || o->max_length < 0))
+    status = th_error_set(error, TH_EINVAL, "--min-length and --max-length: want whole numbers above 0");
   if (!status && !(o->directory = strdup(directory)))
     status = th_error_set(error, TH_ENOMEM, "no memory for the command line");
   poptFreeContext(context);
@@ -79,6 +86,21 @@ static th_status show_examples(run *r, const example *examples, int64_t count, t
   return status;
 }
 
+/* What the command line asks for in place of the run's held-out examples, if anything. */
+static th_status replace_examples(run *r, const eval_options *o, th_error *error) {
+  int64_t room = r->model->config.max_length - 1;
+  const settings *s = &r->settings;
+  if (o->training && !r->data.train)
+    return th_error_set(error, TH_EINVAL,
+                        "--training: a toy task keeps no training sequences, it makes them");
+  if (o->pairs) return data_replace(&r->data, o->pairs, room, error);
+  if (!o->min_length && !o->max_length) return TH_OK;
+  if (r->data.train)
+    return th_error_set(error, TH_EINVAL, "--min-length and --max-length are for toy tasks, not for pairs");
+  return toy_replace(&r->data, o->min_length ? o->min_length : s->min_length,
+                     o->max_length ? o->max_length : s->max_length, room, error);
+}
+
 th_status eval_command(int argc, const char **argv, th_error *error) {
   eval_options o = {0};
   run r;
@@ -91,10 +113,7 @@ th_status eval_command(int argc, const char **argv, th_error *error) {
     return status;
   }
   const data *d = &r.data;
-  if (o.pairs) status = data_replace(&r.data, o.pairs, r.model->config.max_length - 1, error);
-  if (o.training && !d->train)
-    status =
-        th_error_set(error, TH_EINVAL, "--training: a toy task keeps no training sequences, it makes them");
+  status = replace_examples(&r, &o, error);
   const example *examples = o.training ? d->train : d->held_out;
   int64_t count = o.training ? d->train_count : d->held_out_count;
   if (!status) status = evaluate(&r, examples, count, &s, error);

@@ -27,8 +27,8 @@ typedef struct setting {
 #define COUNT_MAX 1e12
 
 static const setting table[] = {
-    {"task", CHOICE, AT(task), 0, 0, "copy|reverse|sort|pairs", "reverse", "pairs", false,
-     "copy, reverse or sort random sequences"},
+    {"task", CHOICE, AT(task), 0, 0, "copy|reverse|sort|duplicate|addition|pairs", "reverse", "pairs", false,
+     "copy, reverse, sort or duplicate random sequences, or add random numbers"},
     {"pairs", TEXT, AT(pairs), 0, 0, NULL, "", "", false,
      "learn from FILE: UTF-8 lines of source<TAB>target"},
     {"valid", TEXT, AT(valid), 0, 0, NULL, "", "", false,
@@ -43,10 +43,14 @@ static const setting table[] = {
      "tokens the pairs have fewer times are unknown"},
     {"vocabulary", CHOICE, AT(vocabulary), 0, 0, "separate|joint", "separate", "separate", false,
      "of source and target: one for each, or one of both"},
-    {"symbols", WHOLE, AT(symbols), 2, 10000, NULL, "32", "32", false, "different symbols in a toy task"},
-    {"min-length", WHOLE, AT(min_length), 1, 10000, NULL, "4", "4", false, "shortest toy sequence"},
+    {"symbols", WHOLE, AT(symbols), 2, 10000, NULL, "32", "32", false,
+     "different symbols in a toy task (addition: digits)"},
+    {"min-length", WHOLE, AT(min_length), 1, 10000, NULL, "4", "4", false,
+     "shortest toy sequence (addition: digits of a number)"},
     {"max-length", WHOLE, AT(max_length), 0, 10000, NULL, "16", "0", false,
      "longest sequence in tokens (pairs: longer ones are left out; 0: none is)"},
+    {"room", WHOLE, AT(room), 0, 100000, NULL, "0", "0", false,
+     "longest sequence the model can take (0: no longer than training has)"},
     {"held-out", WHOLE, AT(held_out), 1, 1e6, NULL, "1000", "1000", false,
      "toy sequences kept for evaluation, or at most so many pairs"},
     {"held-out-part", REAL, AT(held_out_part), 0.001, 0.5, NULL, "0.1", "0.1", false,
@@ -311,6 +315,12 @@ static bool same_tokens(const th_vocabulary *a, const th_vocabulary *b) {
   return same;
 }
 
+int64_t settings_longest(const settings *s) {
+  if (!strcmp(s->task, "duplicate")) return 2 * s->max_length;    /* the target */
+  if (!strcmp(s->task, "addition")) return 2 * s->max_length + 1; /* two numbers and the plus */
+  return s->max_length;
+}
+
 th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,
                          th_transformer_config *config, th_error *error) {
   th_activation activation = !strcmp(s->activation, "gelu")        ? TH_ACT_GELU
@@ -322,12 +332,17 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
                         "--tie %s: source and target have vocabularies of their own: want --vocabulary joint",
                         s->tie);
   bool pre = !strcmp(s->norm, "pre");
+  int64_t longest = settings_longest(s);
+  if (s->room && s->room < longest)
+    return th_error_set(error, TH_EINVAL, "--room %lld: training has sequences of up to %lld tokens",
+                        (long long)s->room, (long long)longest);
   *config = (th_transformer_config){
       .source_vocabulary = th_vocabulary_count(source),
       .target_vocabulary = th_vocabulary_count(target),
       .encoder_layers = s->encoder_layers,
       .decoder_layers = s->decoder_layers,
-      .max_length = s->max_length + 1, /* the end mark of the source, the begin mark of the target */
+      .max_length =
+          (s->room ? s->room : longest) + 1, /* the end mark of the source, the begin mark of the target */
       .layer = {.width = s->width,
                 .heads = s->heads,
                 .feed_forward = s->feed_forward,

@@ -8,13 +8,13 @@
 #define PATH_TEXT 1024
 
 typedef struct settings {
-  char task[16];         /* copy, reverse, sort, or pairs */
+  char task[16];         /* a toy task, or pairs */
   char pairs[PATH_TEXT]; /* the file the pairs came from */
   char valid[PATH_TEXT]; /* the file of pairs for validation; empty: a part of the pairs is held out */
   char source_unit[16], target_unit[16]; /* character, word or bpe, of pairs */
   char vocabulary[16];                   /* separate or joint */
   int64_t merges, min_count;
-  int64_t symbols, min_length, max_length, held_out;
+  int64_t symbols, min_length, max_length, room, held_out;
   double held_out_part;
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
   char norm[16], activation[16], positions[16], tie[16], weights[16];
@@ -42,6 +42,9 @@ void settings_defaults(settings *s, const given *g);
 /* The values of config.json over *s. For flags in `g` (NULL: none) that would change the run, an error. */
 th_status settings_load(settings *s, const char *path, const given *g, th_error *error);
 th_status settings_save(const settings *s, const char *path, th_error *error);
+
+/* The most tokens on either side of the longest sequence to train on. */
+int64_t settings_longest(const settings *s);
 
 /* What does not fit together, after the vocabularies are known: TH_EINVAL and one line. */
 th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,

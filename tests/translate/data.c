@@ -23,13 +23,19 @@ TestSuite(translate_data, .init = begin, .fini = end);
 
 /* ---- toy tasks ----------------------------------------------------------------------------------------- */
 
-static void use_toy(int64_t symbols, int64_t min_length, int64_t max_length, int64_t seed) {
+static void use_task(const char *task, int64_t symbols, int64_t min_length, int64_t max_length,
+                     int64_t seed) {
   given none = {0};
   s = (settings){0};
   settings_defaults(&s, &none);
+  strcpy(s.task, task);
   s.symbols = symbols, s.min_length = min_length, s.max_length = max_length, s.seed = seed;
   data_free(&d);
   assert_ok(data_toy(&d, &s, &error));
+}
+
+static void use_toy(int64_t symbols, int64_t min_length, int64_t max_length, int64_t seed) {
+  use_task("reverse", symbols, min_length, max_length, seed);
 }
 
 static int by_source(const void *a, const void *b) {
@@ -120,6 +126,114 @@ Test(translate_data, targets_are_the_sources_copied_reversed_or_sorted) {
   }
 }
 
+Test(translate_data, targets_are_the_sources_twice) {
+  use_task("duplicate", 8, 1, 6, 1);
+  assert_ok(toy_pick(&d, 1, &error));
+  cr_assert_eq(d.longest, 12);
+  for (int64_t i = 0; i < s.batch; i++) {
+    const example *e = &d.picked[i];
+    cr_assert_eq(e->target_length, 2 * e->source_length);
+    for (int64_t k = 0; k < e->target_length; k++)
+      cr_assert_eq(e->target[k], e->source[k % e->source_length]);
+  }
+}
+
+static char *text_of(const th_vocabulary *v, const int32_t *ids, int64_t count) {
+  char *text;
+  assert_ok(th_vocabulary_decode(v, ids, (size_t)count, &text, &error));
+  return text;
+}
+
+/* Read as text and added by the processor; `digits` receives how many the two numbers have. */
+static void assert_adds(const example *e, int digits[2]) {
+  char *source = text_of(d.source, e->source, e->source_length), *plus, *end;
+  char *target = text_of(d.target, e->target, e->target_length), sum[24];
+  uint64_t a = strtoull(source, &plus, 10);
+  cr_assert_eq(*plus, '+', "%s", source);
+  uint64_t b = strtoull(plus + 1, &end, 10);
+  cr_assert_eq(*end, 0, "%s", source);
+  snprintf(sum, sizeof sum, "%llu", (unsigned long long)(a + b));
+  cr_assert_str_eq(target, sum, "%s", source);
+  digits[0] = (int)(plus - source), digits[1] = (int)(end - plus) - 1;
+  cr_assert(source[0] != '0' || digits[0] == 1);
+  cr_assert(plus[1] != '0' || digits[1] == 1);
+  free(source);
+  free(target);
+}
+
+Test(translate_data, targets_are_the_sums_of_the_two_numbers) {
+  int digits[2], unequal = 0, ends = 0;
+  use_task("addition", 99, 1, 15, 1);
+  cr_assert_eq(d.longest, 31);
+  cr_assert_eq(th_vocabulary_count(d.source), TH_SPECIALS + 11);
+  for (int64_t step = 1; step <= 20; step++) {
+    assert_ok(toy_pick(&d, step, &error));
+    for (int64_t i = 0; i < s.batch; i++) {
+      assert_adds(&d.picked[i], digits);
+      for (int k = 0; k < 2; k++) cr_assert(digits[k] >= 1 && digits[k] <= 15);
+      unequal += digits[0] != digits[1];
+      ends |= digits[0] == 1 ? 1 : digits[0] == 15 ? 2 : 0;
+    }
+  }
+  for (int64_t i = 0; i < d.held_out_count; i++) assert_adds(&d.held_out[i], digits);
+  cr_assert_gt(unequal, 0);
+  cr_assert_eq(ends, 3);
+}
+
+Test(translate_data, no_held_out_sum_is_trained_on) {
+  use_task("addition", 2, 1, 2, 1);
+  example *held_out = sorted(d.held_out, d.held_out_count);
+  assert_none_trained_on(&d, held_out, d.held_out_count, 20000);
+  free(held_out);
+}
+
+Test(translate_data, other_lengths_are_held_out_by_the_same_rule) {
+  data training = {0};
+  settings training_settings;
+  use_toy(4, 1, 5, 1);
+  training_settings = s;
+  assert_ok(data_toy(&training, &training_settings, &error));
+  use_toy(4, 1, 3, 1);
+  assert_ok(toy_replace(&d, 4, 5, 5, &error));
+  cr_assert_eq(d.held_out_count, 1000);
+  for (int64_t i = 0; i < d.held_out_count; i++)
+    cr_assert(d.held_out[i].source_length == 4 || d.held_out[i].source_length == 5);
+  example *held_out = sorted(d.held_out, d.held_out_count);
+  assert_none_trained_on(&training, held_out, d.held_out_count, 20000);
+  free(held_out);
+  data_free(&training);
+}
+
+Test(translate_data, longer_sequences_than_the_model_takes_leave_the_old_ones) {
+  use_task("duplicate", 8, 2, 4, 1);
+  const example *before = d.held_out;
+  cr_assert_eq(toy_replace(&d, 2, 5, 9, &error), TH_EINVAL);
+  cr_assert(strstr(error.text, "up to 10 tokens") && strstr(error.text, "--room 10"), "%s", error.text);
+  cr_assert_eq(toy_replace(&d, 5, 4, 9, &error), TH_EINVAL);
+  cr_assert_eq(d.held_out, before);
+  assert_ok(toy_replace(&d, 2, 5, 10, &error));
+  cr_assert_eq(d.longest, 10);
+}
+
+static int64_t model_length(const char *task, int64_t max_length, int64_t room) {
+  th_transformer_config config;
+  given none = {0};
+  settings_defaults(&s, &none);
+  strcpy(s.task, task);
+  s.max_length = max_length, s.room = room;
+  assert_ok(settings_model(&s, 8, 8, &config, &error));
+  return config.max_length;
+}
+
+Test(translate_data, a_model_has_room_for_its_task_and_a_mark_or_for_what_it_is_told) {
+  cr_assert_eq(model_length("copy", 12, 0), 13);
+  cr_assert_eq(model_length("duplicate", 12, 0), 25);
+  cr_assert_eq(model_length("addition", 12, 0), 26);
+  cr_assert_eq(model_length("pairs", 12, 0), 13);
+  cr_assert_eq(model_length("addition", 12, 25), 26);
+  cr_assert_eq(model_length("copy", 12, 40), 41);
+}
+
 /* ---- pairs ------------------------------------------------------------------------------------------------ */
 
 enum { LINES = 600, COPIES = 3 }; /* each source with so many targets */
@@ -145,12 +259,6 @@ static void use_pairs(int factor) {
   data_free(&d);
   assert_ok(data_pairs(&d, &s, "pairs.tsv", NULL, NULL, NULL, &error));
   cr_assert_eq(d.train_count + d.held_out_count, LINES);
-}
-
-static char *text_of(const th_vocabulary *v, const int32_t *ids, int64_t count) {
-  char *text;
-  assert_ok(th_vocabulary_decode(v, ids, (size_t)count, &text, &error));
-  return text;
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
