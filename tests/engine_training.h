@@ -18,6 +18,7 @@ typedef struct trainer {
   th_tape *tape;
   th_pool *pool;
   th_adam adam;
+  th_ema ema;
   th_tensor source, begin, wanted;
   int32_t *source_length;
   int64_t step;
@@ -55,6 +56,7 @@ static inline trainer trainer_open(const trainer_config *config, int threads) {
   cr_assert(t.tape != NULL && (!threads || t.pool != NULL));
   cr_assert(th_transformer_new(&t.model, &shape, TH_F32, config->seed, NULL) == TH_OK);
   cr_assert(th_adam_new(&t.adam, t.model->params, &adam, NULL) == TH_OK);
+  cr_assert(th_ema_new(&t.ema, t.model->params, 0.99, NULL) == TH_OK);
   t.source = trainer_ids(config->batch, config->length, config->seed);
   t.begin = trainer_ids(config->batch, config->length, config->seed + 1);
   t.wanted = trainer_ids(config->batch, config->length, config->seed + 2);
@@ -66,6 +68,7 @@ static inline trainer trainer_open(const trainer_config *config, int threads) {
 static inline void trainer_close(trainer *t) {
   th_tape_free(t->tape);
   th_adam_free(&t->adam);
+  th_ema_free(&t->ema);
   th_transformer_free(t->model);
   th_pool_free(t->pool);
   th_tensor_free(&t->source);
@@ -86,11 +89,12 @@ static inline float trainer_gradients(trainer *t) {
   return *(const float *)loss->value.data;
 }
 
-/* A whole step: forward, backward, clip, update, reset. */
+/* A whole step: forward, backward, clip, update, moving average, reset. */
 static inline float trainer_step(trainer *t) {
   float loss = trainer_gradients(t);
   th_clip_grad_norm(t->model->params, 1);
   th_adam_update(&t->adam, 1e-3, t->pool);
+  th_ema_update(&t->ema, t->pool);
   th_tape_reset(t->tape);
   return loss;
 }

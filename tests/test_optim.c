@@ -1,4 +1,4 @@
-/* Adam, clipping and schedules against their formulas. */
+/* Adam, clipping, averages and schedules against their formulas. */
 #include "engine_desk.h"
 #include "tapehead/optim.h"
 
@@ -8,13 +8,15 @@ TestSuite(adam);
 
 #define MANY 20011 /* more than one thread takes at once */
 
-/* Three parameters, one of them large. */
+/* Five parameters, two of them large, and where decay changes it does so in the middle of what a thread takes. */
 static th_params *set_of(th_dtype dtype) {
   th_params *set = th_params_new();
   th_init normal = {.kind = TH_INIT_NORMAL, .scale = 0.5};
   th_params_add(set, NULL, "a", normal, SHAPE(3, 5));
   th_params_add(set, NULL, "b", normal, SHAPE(MANY));
   th_params_add(set, NULL, "c", normal, SHAPE(1));
+  th_params_add(set, NULL, "d", normal, SHAPE(3, 6007));
+  th_params_add(set, NULL, "e", normal, SHAPE(2, 3));
   cr_assert(th_params_make(set, dtype, 6, NULL) == TH_OK);
   return set;
 }
@@ -27,14 +29,16 @@ static void draw_gradients(th_params *set, uint64_t step) {
 /* Kingma & Ba 2015, algorithm 1, and Loshchilov & Hutter 2019, algorithm 2, for one number. */
 typedef struct plain_adam {
   double value, m, v;
+  bool decays;
 } plain_adam;
 
 static void plain_update(plain_adam *p, const th_adam_config *c, double gradient, double rate, int step) {
-  double g = gradient + (c->decoupled ? 0 : c->weight_decay * p->value);
+  double decay = p->decays || c->decay_all ? c->weight_decay : 0;
+  double g = gradient + (c->decoupled ? 0 : decay * p->value);
   p->m = c->beta1 * p->m + (1 - c->beta1) * g;
   p->v = c->beta2 * p->v + (1 - c->beta2) * g * g;
   double m_hat = p->m / (1 - pow(c->beta1, step)), v_hat = p->v / (1 - pow(c->beta2, step));
-  if (c->decoupled) p->value -= rate * c->weight_decay * p->value;
+  if (c->decoupled) p->value -= rate * decay * p->value;
   p->value -= rate * m_hat / (sqrt(v_hat) + c->epsilon);
 }
 
@@ -42,7 +46,8 @@ static void plain_update(plain_adam *p, const th_adam_config *c, double gradient
 static const struct {
   const char *name;
   int64_t index;
-} followed[] = {{"a", 0}, {"a", 14}, {"b", 0}, {"b", 16383}, {"b", 16384}, {"b", MANY - 1}, {"c", 0}};
+} followed[] = {{"a", 0}, {"a", 14}, {"b", 0},     {"b", 16383}, {"b", 16384}, {"b", MANY - 1},
+                {"c", 0}, {"d", 0},  {"d", 18020}, {"e", 0},     {"e", 5}};
 enum { FOLLOWED = sizeof followed / sizeof *followed };
 
 static void check_adam(th_dtype dtype, const th_adam_config *asked, const th_adam_config *meant) {
@@ -52,8 +57,9 @@ static void check_adam(th_dtype dtype, const th_adam_config *asked, const th_ada
   double limit = dtype == TH_F64 ? 1e-13 : 2e-6;
   cr_assert(th_adam_new(&adam, set, asked, NULL) == TH_OK);
   for (int f = 0; f < FOLLOWED; f++)
-    plain[f] = (plain_adam){
-        .value = th_tensor_get(&th_params_find(set, followed[f].name)->value, followed[f].index)};
+    plain[f] =
+        (plain_adam){.value = th_tensor_get(&th_params_find(set, followed[f].name)->value, followed[f].index),
+                     .decays = strchr("ade", followed[f].name[0]) != NULL};
   for (int step = 1; step <= 20; step++) {
     double rate = 0.01 / step;
     draw_gradients(set, (uint64_t)step);
@@ -84,14 +90,34 @@ Test(adam, equals_a_plain_loop_over_twenty_steps) {
   }
 }
 
-Test(adam, decay_goes_through_the_moments_unless_decoupled) {
-  const th_adam_config coupled = {.beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-9, .weight_decay = 0.3};
-  const th_adam_config decoupled = {
-      .beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-9, .weight_decay = 0.3, .decoupled = true};
-  for (int t = 0; t < 2; t++) {
-    check_adam(t ? TH_F64 : TH_F32, &coupled, &coupled);
-    check_adam(t ? TH_F64 : TH_F32, &decoupled, &decoupled);
+Test(adam, decay_goes_through_the_moments_unless_decoupled_and_leaves_biases_and_norms_unless_told) {
+  for (int kind = 0; kind < 4; kind++) {
+    const th_adam_config config = {.beta1 = 0.9,
+                                   .beta2 = 0.98,
+                                   .epsilon = 1e-9,
+                                   .weight_decay = 0.3,
+                                   .decoupled = kind % 2,
+                                   .decay_all = kind / 2};
+    check_adam(TH_F32, &config, &config);
+    check_adam(TH_F64, &config, &config);
   }
+}
+
+Test(adam, a_parameter_can_be_told_to_decay_or_not) {
+  th_params *set = th_params_new();
+  th_adam adam;
+  th_param *matrix = th_params_add(set, NULL, "matrix", (th_init){.kind = TH_INIT_ONES}, SHAPE(2, 2));
+  th_param *bias = th_params_add(set, NULL, "bias", (th_init){.kind = TH_INIT_ONES}, SHAPE(3));
+  cr_expect(matrix->decays && !bias->decays);
+  matrix->decays = false, bias->decays = true;
+  cr_assert(th_params_make(set, TH_F64, 1, NULL) == TH_OK);
+  cr_assert(th_adam_new(&adam, set, &(th_adam_config){.weight_decay = 0.5, .decoupled = true}, NULL) ==
+            TH_OK);
+  th_adam_update(&adam, 0.1, NULL); /* the gradient is 0 */
+  cr_expect(th_tensor_get(&matrix->value, 3) == 1);
+  cr_expect(fabs(th_tensor_get(&bias->value, 2) - 0.95) < 1e-15);
+  th_adam_free(&adam);
+  th_params_free(set);
 }
 
 Test(adam, the_first_step_is_the_rate_whatever_the_size_of_the_gradient) {
@@ -240,6 +266,95 @@ Test(clipping, a_gradient_of_zero_stays_zero) {
   cr_expect(th_clip_grad_norm(set, 1) == 0);
   cr_expect(plain_norm(set) == 0);
   th_params_free(set);
+}
+
+/* ---- averages of weights --------------------------------------------------------------------- */
+
+TestSuite(averages);
+
+static void draw_values(th_params *set, uint64_t stream) {
+  for (int i = 0; i < th_params_count(set); i++)
+    th_fill_normal(&th_params_at(set, i)->value, 0, 1, (th_random){stream, (uint64_t)i});
+}
+
+/* The same sum in another form, element by element: average = d average + (1 - d) value. */
+static void check_moving_average(th_dtype dtype, double decay, th_pool *pool) {
+  th_params *set = set_of(dtype);
+  th_tensor values = th_params_values(set);
+  th_ema ema;
+  double *plain = calloc((size_t)values.shape[0], sizeof *plain);
+  cr_assert(th_ema_new(&ema, set, decay, NULL) == TH_OK);
+  expect_near(&ema.values, &values, 0, "it begins with the values");
+  for (int64_t i = 0; i < values.shape[0]; i++) plain[i] = th_tensor_get(&values, i);
+  for (int t = 1; t <= 30; t++) {
+    double d = fmin(decay, (1. + t) / (10. + t));
+    draw_values(set, (uint64_t)t);
+    th_ema_update(&ema, pool);
+    for (int64_t i = 0; i < values.shape[0]; i++)
+      plain[i] = d * plain[i] + (1 - d) * th_tensor_get(&values, i);
+  }
+  th_tensor wanted = th_tensor_of(plain, TH_F64, 1, values.shape);
+  expect_near(&ema.values, &wanted, dtype == TH_F64 ? 1e-14 : 1e-5, "moving average");
+  cr_expect(ema.updates == 30);
+  free(plain);
+  th_ema_free(&ema);
+  th_params_free(set);
+}
+
+Test(averages, a_moving_average_equals_a_plain_loop_with_its_warm_up) {
+  th_pool *pool = th_pool_new(2);
+  for (int t = 0; t < 2; t++) {
+    check_moving_average(t ? TH_F64 : TH_F32, 0.5, NULL); /* reached at t = 8 */
+    check_moving_average(t ? TH_F64 : TH_F32, 0.999, pool);
+  }
+  th_pool_free(pool);
+}
+
+Test(averages, the_mean_is_that_of_the_last_checkpoints) {
+  enum { COUNT = 3, TAKEN = 5 };
+  for (int t = 0; t < 2; t++) {
+    th_params *set = set_of(t ? TH_F64 : TH_F32);
+    th_param *a = th_params_find(set, "a");
+    th_average average;
+    th_tensor mean;
+    cr_assert(th_average_new(&average, set, COUNT, NULL) == TH_OK);
+    cr_assert(th_tensor_new(&mean, a->value.dtype, 1, th_params_values(set).shape, NULL) == TH_OK);
+    double first[TAKEN];
+    for (int n = 0; n < TAKEN; n++) {
+      draw_values(set, (uint64_t)n);
+      first[n] = th_tensor_get(&a->value, 7);
+      cr_expect(th_average_count(&average) == (n < COUNT ? n : COUNT));
+      th_average_take(&average);
+      th_average_mean(&average, &mean);
+      double sum = 0;
+      int from = n < COUNT ? 0 : n + 1 - COUNT;
+      for (int k = from; k <= n; k++) sum += first[k];
+      th_tensor part = th_params_part(set, a, &mean);
+      cr_expect(th_tensor_same_shape(&part, &a->value));
+      cr_expect(fabs(th_tensor_get(&part, 7) - sum / (n + 1 - from)) < (t ? 1e-15 : 1e-7), "after %d", n + 1);
+    }
+    th_tensor_free(&mean);
+    th_average_free(&average);
+    th_params_free(set);
+  }
+}
+
+Test(averages, refuse_what_makes_none) {
+  th_params *set = set_of(TH_F32), *bare = th_params_new();
+  th_ema ema;
+  th_average average;
+  th_error error;
+  cr_expect(th_ema_new(&ema, set, 1, &error) == TH_EINVAL);
+  cr_expect_str_eq(error.text, "moving average: decay 1 must lie in [0, 1)");
+  cr_expect(th_ema_new(&ema, set, (double)NAN, &error) == TH_EINVAL);
+  cr_expect(th_ema_new(&ema, bare, 0.9, &error) == TH_EINVAL);
+  cr_expect_str_eq(error.text, "moving average: th_params_make comes first");
+  cr_expect(th_average_new(&average, set, 0, &error) == TH_EINVAL);
+  cr_expect_str_eq(error.text, "average: of 0 checkpoints: want at least 1");
+  cr_expect(th_average_new(&average, bare, 1, &error) == TH_EINVAL);
+  th_ema_free(&ema), th_average_free(&average); /* is fine, and frees nothing */
+  th_params_free(set);
+  th_params_free(bare);
 }
 
 /* ---- schedules ------------------------------------------------------------------------------- */

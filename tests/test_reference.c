@@ -338,6 +338,7 @@ static void ten_steps(const char *folder, th_dtype dtype) {
   th_adam_config adamw = adam;
   adamw.weight_decay = reference_number(r, "adamw_weight_decay");
   adamw.decoupled = true;
+  adamw.decay_all = true; /* as PyTorch does with what it is given */
   training both[] = {{.optimizer = "adam", .config = adam},
                      {.optimizer = "adamw", .config = adamw, .clip = reference_number(r, "adamw_clip_norm")}};
   for (int i = 0; i < 2; i++) { /* each from the start, which another file holds */

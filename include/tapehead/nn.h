@@ -34,6 +34,7 @@ typedef struct th_param {
   char name[TH_NAME_MAX]; /* unique in its set; the name in a checkpoint */
   th_init init;
   th_tensor value, grad; /* data is NULL until th_params_make */
+  bool decays; /* weight decay acts on it: true for more than one axis, so not for biases and norms */
 } th_param;
 
 /* Owns every parameter of a model: values in one block, gradients in another, so that an optimizer is
@@ -59,6 +60,8 @@ int64_t th_params_elements(const th_params *set);                 /* numbers in 
 /* All values, or all gradients, as one vector; padding between parameters is 0. */
 th_tensor th_params_values(const th_params *set);
 th_tensor th_params_grads(const th_params *set);
+/* Of a vector like these (gradients, moments, averages) the part that belongs to `param`, in its shape. */
+th_tensor th_params_part(const th_params *set, const th_param *param, const th_tensor *vector);
 void th_params_zero_grads(th_params *set);
 th_status th_params_copy(th_params *to, const th_params *from, th_error *error); /* by name, across types */
 

@@ -1,4 +1,4 @@
-/* Adam and AdamW, gradient clipping, learning-rate schedules. */
+/* Adam and AdamW, gradient clipping, averages of weights, learning-rate schedules. */
 #ifndef TAPEHEAD_OPTIM_H
 #define TAPEHEAD_OPTIM_H
 
@@ -13,7 +13,14 @@ typedef struct th_adam_config {
   double epsilon;      /* 0: 1e-9 (the same) */
   double weight_decay;
   bool decoupled; /* AdamW: the decay acts on the weights, not through the moments */
+  bool decay_all; /* every parameter decays, not only those that say so (th_param.decays) */
 } th_adam_config;
+
+/* Neighbouring parameters that all decay, or all do not: elements up to `end` of th_params_values. */
+typedef struct th_adam_run {
+  int64_t end;
+  bool decays;
+} th_adam_run;
 
 /* Adam (Kingma & Ba 2015, algorithm 1) with bias correction; decoupled decay: Loshchilov & Hutter 2019,
  * algorithm 2, the decay multiplied by the learning rate. */
@@ -22,6 +29,7 @@ typedef struct th_adam {
   th_params *params;          /* borrowed */
   th_tensor moment1, moment2; /* as th_params_values: one vector over all parameters */
   int64_t step;               /* updates made */
+  th_adam_run *runs;          /* owned */
 } th_adam;
 
 /* After th_params_make; config NULL: all defaults. TH_EINVAL for numbers out of range, TH_ENOMEM. */
@@ -35,6 +43,38 @@ void th_adam_update(th_adam *adam, double rate, th_pool *pool);
 /* Scales all gradients so that their norm, as one vector, is at most `limit` (Pascanu et al. 2013,
  * algorithm 1), and returns the norm they had. limit <= 0: only measures. NaN or infinite: changes nothing. */
 double th_clip_grad_norm(th_params *params, double limit);
+
+/* A moving average of all parameters, from their values at th_ema_new on. After update number t (from 1)
+ * average += (1 - d) (value - average), d = min(decay, (1 + t) / (10 + t)), so that it forgets where it began:
+ * TensorFlow's ExponentialMovingAverage with num_updates; the idea: Polyak & Juditsky 1992. */
+typedef struct th_ema {
+  th_params *params; /* borrowed */
+  th_tensor values;  /* as th_params_values */
+  double decay;
+  int64_t updates; /* made */
+} th_ema;
+
+/* After th_params_make. TH_EINVAL unless 0 <= decay < 1, TH_ENOMEM. */
+th_status th_ema_new(th_ema *ema, th_params *params, double decay, th_error *error);
+void th_ema_free(th_ema *ema);
+/* To be called after the update of the weights. pool may be NULL. */
+void th_ema_update(th_ema *ema, th_pool *pool);
+
+/* The last `count` checkpoints of all parameters, for their mean (Vaswani et al. 2017, section 6.1). */
+typedef struct th_average {
+  th_params *params; /* borrowed */
+  th_tensor ring;    /* [count,elements]: checkpoint number n (from 0) stands in row n % count */
+  int64_t taken;     /* checkpoints in all */
+} th_average;
+
+/* After th_params_make. TH_EINVAL for a count below 1, TH_ENOMEM. */
+th_status th_average_new(th_average *average, th_params *params, int64_t count, th_error *error);
+void th_average_free(th_average *average);
+/* The values as they are now become a checkpoint, in the place of the oldest where there are `count`. */
+void th_average_take(th_average *average);
+int64_t th_average_count(const th_average *average); /* how many there are now */
+/* Their mean, summed in double, into `mean`, which is as th_params_values. At least one must be taken. */
+void th_average_mean(const th_average *average, const th_tensor *mean);
 
 typedef enum {
   TH_RATE_CONSTANT, /* base, after a linear warm-up */

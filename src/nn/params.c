@@ -65,6 +65,7 @@ th_param *th_params_add(th_params *set, const char *prefix, const char *suffix, 
   if (!param) return refuse(set, TH_ENOMEM, name, "no memory");
   memcpy(param->name, name, sizeof name);
   param->init = init;
+  param->decays = ndim > 1;
   param->value = param->grad = th_tensor_of(NULL, TH_F32, ndim, shape);
   return set->items[set->count++] = param;
 }
@@ -132,6 +133,12 @@ th_tensor th_params_values(const th_params *set) {
 }
 th_tensor th_params_grads(const th_params *set) {
   return th_tensor_of(set->grads, set->dtype, 1, &set->elements);
+}
+
+th_tensor th_params_part(const th_params *set, const th_param *param, const th_tensor *vector) {
+  th_tensor part = param->value;
+  part.data = (char *)vector->data + ((char *)param->value.data - (char *)set->values);
+  return part;
 }
 
 void th_params_zero_grads(th_params *set) {

@@ -3,6 +3,7 @@
 #include "../tensor/kernels.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 typedef struct {
   double beta1, beta2, epsilon;
@@ -16,6 +17,26 @@ typedef struct {
 #include "../tensor/each_real.h"
 
 #define PIECE 16384 /* parameters a thread takes at once */
+
+/* So that the loop over elements asks nothing of them: where all decay, or none, there is a single run. */
+static th_status find_runs(th_adam *adam, int64_t elements, th_error *error) {
+  const th_params *set = adam->params;
+  const char *values = th_params_values(set).data;
+  int count = th_params_count(set);
+  th_adam_run *run = adam->runs = calloc((size_t)count + 1, sizeof *run);
+  if (!run) return th_error_set(error, TH_ENOMEM, "adam: no memory");
+  for (int i = 0; i < count; i++) {
+    const th_param *param = th_params_at(set, i);
+    bool decays = adam->config.decay_all || adam->config.weight_decay == 0 || param->decays;
+    if (i && run->decays != decays) {
+      run->end = ((const char *)param->value.data - values) / (int64_t)th_dtype_size(param->value.dtype);
+      run++;
+    }
+    run->decays = decays;
+  }
+  run->end = elements;
+  return TH_OK;
+}
 
 th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *config, th_error *error) {
   *adam = (th_adam){.params = params};
@@ -32,6 +53,7 @@ th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *co
   if (!values.data) return th_error_set(error, TH_EINVAL, "adam: th_params_make comes first");
   th_status status = th_tensor_new(&adam->moment1, values.dtype, 1, values.shape, error);
   if (!status) status = th_tensor_new(&adam->moment2, values.dtype, 1, values.shape, error);
+  if (!status) status = find_runs(adam, values.shape[0], error);
   if (status) th_adam_free(adam);
   return status;
 }
@@ -39,40 +61,48 @@ th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *co
 void th_adam_free(th_adam *adam) {
   th_tensor_free(&adam->moment1);
   th_tensor_free(&adam->moment2);
+  free(adam->runs);
+  adam->runs = NULL;
 }
 
 void th_adam_moments(const th_adam *adam, const th_param *param, th_tensor *moment1, th_tensor *moment2) {
-  ptrdiff_t offset = (char *)param->value.data - (char *)th_params_values(adam->params).data;
-  *moment1 = *moment2 = param->value;
-  moment1->data = (char *)adam->moment1.data + offset;
-  moment2->data = (char *)adam->moment2.data + offset;
+  *moment1 = th_params_part(adam->params, param, &adam->moment1);
+  *moment2 = th_params_part(adam->params, param, &adam->moment2);
 }
 
 typedef struct {
-  adam_numbers numbers;
+  adam_numbers plain, decaying; /* for what does not decay, and what does */
   th_tensor value, grad;
   const th_adam *adam;
 } update;
 
 static void update_piece(void *context, int64_t piece) {
   const update *u = context;
-  int64_t begin = piece * PIECE, n = u->value.shape[0] - begin;
-  if (n > PIECE) n = PIECE;
-  TH_FOR(u->value.dtype, adam, n, &u->numbers, th_at(&u->grad, begin), th_at(&u->value, begin),
-         th_at(&u->adam->moment1, begin), th_at(&u->adam->moment2, begin));
+  int64_t at = piece * PIECE, end = u->value.shape[0];
+  if (end > at + PIECE) end = at + PIECE;
+  const th_adam_run *run = u->adam->runs;
+  while (run->end <= at) run++;
+  for (; at < end; run++) {
+    int64_t n = (run->end < end ? run->end : end) - at;
+    TH_FOR(u->value.dtype, adam, n, run->decays ? &u->decaying : &u->plain, th_at(&u->grad, at),
+           th_at(&u->value, at), th_at(&u->adam->moment1, at), th_at(&u->adam->moment2, at));
+    at += n;
+  }
 }
 
 void th_adam_update(th_adam *adam, double rate, th_pool *pool) {
   const th_adam_config *c = &adam->config;
   double step = (double)++adam->step;
   update u = {.value = th_params_values(adam->params), .grad = th_params_grads(adam->params), .adam = adam};
-  u.numbers = (adam_numbers){.beta1 = c->beta1,
-                             .beta2 = c->beta2,
-                             .epsilon = c->epsilon,
-                             .decay = c->decoupled ? 0 : c->weight_decay,
-                             .keep = c->decoupled ? 1 - rate * c->weight_decay : 1,
-                             .rate = rate / (1 - pow(c->beta1, step)),
-                             .root = 1 / sqrt(1 - pow(c->beta2, step))};
+  u.plain = (adam_numbers){.beta1 = c->beta1,
+                           .beta2 = c->beta2,
+                           .epsilon = c->epsilon,
+                           .keep = 1,
+                           .rate = rate / (1 - pow(c->beta1, step)),
+                           .root = 1 / sqrt(1 - pow(c->beta2, step))};
+  u.decaying = u.plain;
+  if (c->decoupled) u.decaying.keep = 1 - rate * c->weight_decay;
+  else u.decaying.decay = c->weight_decay;
   th_parallel(pool, (u.value.shape[0] + PIECE - 1) / PIECE, update_piece, &u);
 }
 
