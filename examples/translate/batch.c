@@ -3,12 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+static th_status make_room(batch *b, int64_t ids, th_error *error) {
+  *b = (batch){.memory = calloc((size_t)ids, sizeof *b->memory)};
+  return b->memory ? TH_OK
+                   : th_error_set(error, TH_ENOMEM, "no memory for a batch of %lld ids", (long long)ids);
+}
+
 th_status batch_new(batch *b, int64_t capacity, int64_t longest, th_error *error) {
-  *b = (batch){.capacity = capacity, .longest = longest + 1};
-  b->memory = calloc((size_t)(capacity * (3 * b->longest + 1)), sizeof *b->memory);
-  if (!b->memory)
-    return th_error_set(error, TH_ENOMEM, "no memory for a batch of %lld sequences", (long long)capacity);
-  return TH_OK;
+  return make_room(b, capacity * (3 * (longest + 1) + 1), error);
+}
+
+th_status batch_new_training(batch *b, const data *d, th_error *error) {
+  int64_t tokens = d->settings->batch_tokens, lone = 3 * (d->longest + 1) + 1;
+  if (!tokens) return batch_new(b, d->settings->batch, d->longest, error);
+  int64_t full =
+      2 * tokens; /* targets stand there twice, and a length beside each source of at least two ids */
+  return make_room(b, full > lone ? full : lone, error);
 }
 
 void batch_free(batch *b) {
@@ -27,17 +37,18 @@ static void put(const th_tensor *to, int64_t row, int32_t before, const int32_t 
 }
 
 void batch_fill(batch *b, const example *examples, int64_t count) {
-  int64_t source = 0, target = 0, third = b->capacity * b->longest;
+  int64_t source = 0, target = 0;
   b->tokens = 0;
   for (int64_t i = 0; i < count; i++) {
     if (examples[i].source_length > source) source = examples[i].source_length;
     if (examples[i].target_length > target) target = examples[i].target_length;
     b->tokens += examples[i].target_length + 1;
   }
+  int32_t *input = b->memory + count * (source + 1), *output = input + count * (target + 1);
   b->source = th_tensor_of(b->memory, TH_I32, 2, (int64_t[]){count, source + 1});
-  b->input = th_tensor_of(b->memory + third, TH_I32, 2, (int64_t[]){count, target + 1});
-  b->output = th_tensor_of(b->memory + 2 * third, TH_I32, 2, (int64_t[]){count, target + 1});
-  b->source_length = b->memory + 3 * third;
+  b->input = th_tensor_of(input, TH_I32, 2, (int64_t[]){count, target + 1});
+  b->output = th_tensor_of(output, TH_I32, 2, (int64_t[]){count, target + 1});
+  b->source_length = output + count * (target + 1);
   for (int64_t i = 0; i < count; i++) {
     const example *e = &examples[i];
     put(&b->source, i, TH_PAD, e->source, e->source_length, TH_EOS, TH_PAD);

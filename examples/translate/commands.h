@@ -31,16 +31,24 @@ th_status evaluate(run *r, const example *examples, int64_t count, score *result
 /* heatmaps/ and curve.png; `*count` says how many pictures. */
 th_status draw_pictures(run *r, int *count, th_error *error);
 
+/* Forward and loss of a batch, on the run's tape as it is set. */
+th_var *batch_loss(run *r, const batch *b, double smoothing);
+
 /* The live line, or plain lines where standard output is no terminal. */
 typedef struct progress {
   bool live;
   int64_t begin, steps, tokens;
   double started, shown;
+  double exact_match; /* of the last report; NAN: none yet */
 } progress;
 double seconds_now(void);
 void progress_start(progress *p, const run *r);
-void progress_step(progress *p, const run *r, double loss, double exact_match);
-void progress_line(progress *p, const run *r, double loss, const score *s);
+void progress_step(progress *p, const run *r, int64_t tokens); /* after each update, of so many tokens */
+void progress_report(progress *p, const run *r, double loss, const score *s);
+void progress_validation(const progress *p, const run *r, double loss);
 void progress_clear(const progress *p); /* before anything else is printed */
+
+/* What is due after an update: validation, report, checkpoint, in this order. */
+th_status keep_up(run *r, th_metrics *metrics, progress *p, th_error *error);
 
 #endif

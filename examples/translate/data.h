@@ -21,8 +21,11 @@ typedef struct data {
   example *picked;            /* the batch being made */
   int64_t longest;            /* tokens on either side */
   int64_t too_long, repeated; /* pairs left out: above max_length; in the file for validation, too */
-  int32_t *order;             /* the epoch's order of train, and of its batches */
-  int64_t epoch;
+  /* Of pairs, the epoch at hand (begin_epoch in data.c). */
+  int32_t *order, *batch_order; /* of train; of its batches [batches] */
+  int32_t *first;               /* where in `order` each batch begins [batches + 1] */
+  int64_t epoch, batches;
+  int64_t epoch_first; /* the number of its first batch, from 1 */
 } data;
 
 /* A toy task: makes its symbols and its held-out sequences. */
@@ -40,23 +43,26 @@ void free_example(const example *e);                  /* its ids */
 void free_examples(example *examples, int64_t count); /* and the ids of each */
 
 /* Sequences side by side, padded to the longest: with <eos> after the source, <bos> before what the decoder
- * reads, <eos> after what it should say. Holds room for `capacity` sequences of the longest kind. */
+ * reads, <eos> after what it should say. */
 typedef struct batch {
-  int64_t capacity, longest;
   th_tensor source, input, output; /* TH_I32 [B,S], [B,T], [B,T]; padding in output is -1 */
   int32_t *source_length;          /* [B] */
   int64_t tokens;                  /* of output that count */
   int32_t *memory;
 } batch;
+/* Room for `capacity` sequences of at most `longest` tokens a side; for any batch that training makes. */
 th_status batch_new(batch *b, int64_t capacity, int64_t longest, th_error *error);
+th_status batch_new_training(batch *b, const data *d, th_error *error);
 void batch_free(batch *b);
 void batch_fill(batch *b, const example *examples, int64_t count);
 
-/* The examples of update number `step` into d->picked; pairs_pick says how many. */
-th_status toy_pick(data *d, int64_t step, th_error *error);
-int64_t pairs_pick(data *d, int64_t step);
+/* Training's batch `number`, from 1: a function of the settings and the number alone. */
+th_status data_train_batch(data *d, int64_t number, batch *b, th_error *error);
 
-/* Update number `step`'s batch (from 1): a function of the seed and the step alone. */
-th_status data_train_batch(data *d, int64_t step, batch *b, th_error *error);
+/* Its examples into d->picked; pairs_pick says how many. */
+th_status toy_pick(data *d, int64_t number, th_error *error);
+int64_t pairs_pick(data *d, int64_t number);
+/* Memory for the above, once the pairs are read. */
+th_status data_make_order(data *d, th_error *error);
 
 #endif

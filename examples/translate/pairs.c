@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define HASH_SEED 20170612 /* any fixed number: the split must not change with the run's seed */
-#define ORDER_STREAM (1ull << 61)
 
 typedef struct line {
   const char *source, *target;
@@ -258,12 +257,7 @@ th_status data_pairs(data *d, settings *s, const char *path, const char *valid_p
   if (!status) status = encode_all(d, &f, s->max_length, s->held_out, error);
   if (!status && valid.path) status = encode_all(d, &valid, s->max_length, valid.count, error);
   if (!status && (!d->train_count || !d->held_out_count)) status = too_few(d, &f, error);
-  if (!status) {
-    d->order = calloc(2 * (size_t)d->train_count, sizeof *d->order);
-    d->picked = calloc((size_t)s->batch, sizeof *d->picked);
-    if (!d->order || !d->picked)
-      status = th_error_set(error, TH_ENOMEM, "%s: no memory for the order of the pairs", path);
-  }
+  if (!status) status = data_make_order(d, error);
   if (!status && !s->max_length) s->max_length = d->longest;
   d->text = f.bytes;
   d->text_size = f.size;
@@ -297,53 +291,4 @@ th_status data_replace(data *d, const char *path, int64_t max_length, th_error *
   d->held_out_count = all.held_out_count;
   if (all.longest > d->longest) d->longest = all.longest;
   return TH_OK;
-}
-
-/* ---- batches ---------------------------------------------------------------------------------------------- */
-
-#define POOL_BATCHES 32 /* so many batches' worth of pairs are sorted by length together, to save padding */
-
-static void shuffle(int32_t *items, int64_t count, th_random random, uint64_t position) { /* Fisher & Yates */
-  for (int64_t i = count - 1; i > 0; i--) {
-    int64_t j = th_random_below(random, position++, i + 1);
-    int32_t kept = items[i];
-    items[i] = items[j];
-    items[j] = kept;
-  }
-}
-
-/* By length; those of one length stay as they were shuffled. */
-static int by_length(const void *a, const void *b, void *context) {
-  const data *d = context;
-  int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-  const example *x = &d->train[i], *y = &d->train[j];
-  const int32_t *place = d->order + d->train_count;
-  int64_t longer = x->source_length + x->target_length - y->source_length - y->target_length;
-  return longer ? (longer > 0) - (longer < 0) : (place[i] > place[j]) - (place[i] < place[j]);
-}
-
-/* The epoch's pairs in d->order and, behind them, the order of its batches (while sorting, each pair's place):
- * from the seed and the epoch alone. What makes no whole batch is left over by chance, not by its length. */
-static void begin_epoch(data *d, int64_t epoch, int64_t batches, int64_t size) {
-  th_random random = {(uint64_t)d->settings->seed, ORDER_STREAM + (uint64_t)epoch};
-  int64_t n = d->train_count, used = batches * size, pool = POOL_BATCHES * size;
-  int32_t *place = d->order + n, *batch_order = place;
-  for (int64_t i = 0; i < n; i++) d->order[i] = (int32_t)i;
-  shuffle(d->order, n, random, 0);
-  for (int64_t i = 0; i < n; i++) place[d->order[i]] = (int32_t)i;
-  for (int64_t i = 0; i < used; i += pool)
-    qsort_r(d->order + i, (size_t)(used - i < pool ? used - i : pool), sizeof *d->order, by_length, d);
-  for (int64_t i = 0; i < batches; i++) batch_order[i] = (int32_t)i;
-  shuffle(batch_order, batches, random, (uint64_t)n);
-  d->epoch = epoch;
-}
-
-int64_t pairs_pick(data *d, int64_t step) {
-  int64_t n = d->train_count, size = d->settings->batch < n ? d->settings->batch : n;
-  int64_t batches = n / size,
-          epoch = (step - 1) / batches; /* what is left over has its turn in another epoch */
-  if (epoch != d->epoch) begin_epoch(d, epoch, batches, size);
-  const int32_t *first = d->order + d->order[n + (step - 1) % batches] * size;
-  for (int64_t i = 0; i < size; i++) d->picked[i] = d->train[first[i]];
-  return size;
 }

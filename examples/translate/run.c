@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +35,14 @@ static th_status make_model(run *r, th_error *error) {
 
 static th_status make_optimizer(run *r, th_error *error) {
   const settings *s = &r->settings;
-  return th_adam_new(&r->adam, r->model->params,
-                     &(th_adam_config){.weight_decay = s->weight_decay, .decoupled = true}, error);
+  th_params *params = r->model->params;
+  th_adam_config config = {
+      .weight_decay = s->weight_decay, .decoupled = true, .decay_all = !strcmp(s->decay, "all")};
+  th_status status = th_adam_new(&r->adam, params, &config, error);
+  if (!status && s->ema > 0) status = th_ema_new(&r->ema, params, s->ema, error);
+  if (!status && s->average) status = th_average_new(&r->average, params, s->average, error);
+  r->history.best_loss = INFINITY;
+  return status;
 }
 
 static bool is_pairs(const settings *s) { return !strcmp(s->task, "pairs"); }
@@ -44,9 +51,17 @@ void run_free(run *r) {
   th_tape_free(r->tape);
   th_pool_free(r->pool);
   th_adam_free(&r->adam);
+  th_ema_free(&r->ema);
+  th_average_free(&r->average);
   th_transformer_free(r->model);
   data_free(&r->data);
 }
+
+bool run_ended_early(const run *r) {
+  return r->settings.patience && r->history.worse >= r->settings.patience && r->step < r->settings.steps;
+}
+
+bool run_ended(const run *r) { return r->step >= r->settings.steps || run_ended_early(r); }
 
 /* ---- a new run ---------------------------------------------------------------------------------------------- */
 
@@ -62,64 +77,11 @@ th_status run_new(run *r, const settings *s, const char *directory, th_error *er
   return status;
 }
 
-/* ---- checkpoints ----------------------------------------------------------------------------------------------- */
-
-#define KINDS 3
-static const char *const kind_prefix[KINDS] = {"", "adam.moment1.", "adam.moment2."};
-
-/* The three tensors that an update changes, for parameter i: value and both moments. */
-static void parts_of(run *r, int i, th_tensor part[KINDS]) {
-  const th_param *param = th_params_at(r->model->params, i);
-  part[0] = param->value;
-  th_adam_moments(&r->adam, param, &part[1], &part[2]);
-}
-
-typedef struct part_name {
-  char text[TH_NAME_MAX + 16];
-} part_name;
-
-static th_status save_state(run *r, const char *path, th_error *error) {
-  int count = th_params_count(r->model->params);
-  size_t total = (size_t)count * KINDS;
-  th_tensor *tensors = calloc(total, sizeof *tensors);
-  part_name *names = calloc(total, sizeof *names);
-  th_named_tensor *list = calloc(total, sizeof *list);
-  char step[24];
-  snprintf(step, sizeof step, "%lld", (long long)r->step);
-  th_status status =
-      tensors && names && list ? TH_OK : th_error_set(error, TH_ENOMEM, "%s: no memory to save", path);
-  for (int i = 0; i < count && !status; i++) {
-    parts_of(r, i, tensors + i * KINDS);
-    for (int k = 0; k < KINDS; k++) {
-      snprintf(names[i * KINDS + k].text, sizeof names->text, "%s%s", kind_prefix[k],
-               th_params_at(r->model->params, i)->name);
-      list[i * KINDS + k] = (th_named_tensor){names[i * KINDS + k].text, &tensors[i * KINDS + k]};
-    }
-  }
-  if (!status)
-    status = th_safetensors_save(
-        path, list, total, (th_text_pair[]){{"format", "tapehead training state"}, {"step", step}}, 2, error);
-  free(tensors);
-  free(names);
-  free(list);
-  return status;
-}
-
-th_status run_save(run *r, th_error *error) {
-  char path[PATH_TEXT], step[24];
-  th_status status = save_state(r, run_path(r, path, "optimizer.safetensors"), error);
-  snprintf(step, sizeof step, "%lld", (long long)r->step);
-  th_text_pair metadata[] = {{"format", "tapehead model"}, {"step", step}};
-  return status
-             ? status
-             : th_params_save(r->model->params, run_path(r, path, "model.safetensors"), metadata, 2, error);
-}
-
 /* ---- a new directory ---------------------------------------------------------------------------------------------- */
 
 static const char *const start_files[] = {"vocab.source.json", "vocab.target.json", "pairs.tsv",
                                           "valid.tsv",         "config.json",       "optimizer.safetensors",
-                                          "model.safetensors"};
+                                          "model.safetensors", "ema.safetensors"};
 
 static th_status write_start(run *r, th_error *error) {
   char path[PATH_TEXT];
@@ -165,30 +127,6 @@ th_status run_begin(run *r, th_error *error) {
   }
   if (status) remove_start(&temporary);
   else sync_parent(r);
-  return status;
-}
-
-static th_status load_state(run *r, const char *path, th_error *error) {
-  th_safetensors *archive;
-  th_status status = th_safetensors_load(&archive, path, error);
-  if (status) return status;
-  const char *step = th_safetensors_metadata(archive, "step");
-  char *end = NULL;
-  errno = 0;
-  long long made = step ? strtoll(step, &end, 10) : -1;
-  if (made < 0 || errno || !end || *end)
-    status = th_error_set(error, TH_EFORMAT, "%s: the metadata have no step", path);
-  for (int i = 0; i < th_params_count(r->model->params) && !status; i++) {
-    th_tensor part[KINDS];
-    parts_of(r, i, part);
-    for (int k = 0; k < KINDS && !status; k++) {
-      part_name name;
-      snprintf(name.text, sizeof name.text, "%s%s", kind_prefix[k], th_params_at(r->model->params, i)->name);
-      status = th_safetensors_read(archive, path, name.text, &part[k], error);
-    }
-  }
-  th_safetensors_free(archive);
-  r->step = r->adam.step = made;
   return status;
 }
 
@@ -244,8 +182,7 @@ th_status run_open(run *r, const char *directory, const settings *s, const given
     status = th_error_set(error, TH_EFORMAT, "%s: %s", run_path(r, path, "config.json"), inner.text);
   else if (status && error) *error = inner;
   if (!status && parts == RUN_TRAIN) status = make_optimizer(r, error);
-  if (!status && parts == RUN_TRAIN)
-    status = load_state(r, run_path(r, path, "optimizer.safetensors"), error);
+  if (!status && parts == RUN_TRAIN) status = run_load_state(r, error);
   else if (!status) status = th_params_load(r->model->params, run_path(r, path, "model.safetensors"), error);
   if (!status) status = make_machine(r, error);
   if (status) run_free(r);

@@ -1,16 +1,29 @@
-/* A run and its directory: config.json, vocab.*.json, pairs.tsv, valid.tsv, model.safetensors, optimizer.safetensors,
- * metrics.jsonl, heatmaps/, curve.png. */
+/* A run and its directory: config.json, vocab.*.json, pairs.tsv, valid.tsv, model.safetensors, best.safetensors,
+ * average.safetensors, ema.safetensors, optimizer.safetensors, metrics.jsonl, heatmaps/, curve.png. */
 #ifndef TRANSLATE_RUN_H
 #define TRANSLATE_RUN_H
 
 #include "data.h"
+
+/* What training has seen and not yet forgotten. It is saved with the weights, so that a run that is killed and
+ * goes on ends with the same files. */
+typedef struct history {
+  double loss, norm; /* sums over the updates since the last report */
+  int64_t updates;
+  double best_loss;  /* the lowest of all validations */
+  int64_t best_step; /* when that was; 0: there was none yet */
+  int64_t worse;     /* validations since then */
+} history;
 
 typedef struct run {
   char directory[PATH_TEXT / 2];
   settings settings;
   data data;
   th_transformer *model;
-  th_adam adam; /* of a run that trains */
+  th_adam adam;       /* this and the next three: of a run that trains */
+  th_ema ema;         /* values.data NULL: none */
+  th_average average; /* ring.data NULL: none */
+  history history;
   th_pool *pool;
   th_tape *tape;
   int64_t step; /* updates made */
@@ -38,8 +51,26 @@ th_status run_open(run *r, const char *directory, const settings *s, const given
                    th_error *error);
 void run_free(run *r);
 
-/* One file holds all that is needed to go on (weights, moments, step), so that no crash leaves half of a
- * checkpoint; model.safetensors, written after it, is for those who only want the weights. */
+/* Has it made all its steps, or gone on for --patience validations without a lower loss? */
+bool run_ended_early(const run *r);
+bool run_ended(const run *r);
+
+/* ---- checkpoint.c: what is saved of a run, and read back ------------------------------------------------------ */
+
+/* One file, optimizer.safetensors, holds all that is needed to go on (weights, moments, averages, step, history), so
+ * that no crash leaves half of a checkpoint. The files of weights are written after it and never read to go on. */
 th_status run_save(run *r, th_error *error);
+/* Those files alone: what a run that was killed just after its checkpoint had no time for. */
+th_status run_save_weights(run *r, th_error *error);
+th_status run_load_state(run *r, th_error *error);
+
+/* Which of its weights: model.safetensors, best.safetensors, average.safetensors or ema.safetensors. */
+typedef enum { RUN_LAST, RUN_BEST, RUN_AVERAGE, RUN_EMA, RUN_WEIGHTS } run_weights;
+const char *run_weights_name(run_weights which); /* "last", "best", "average", "ema" */
+/* What --use means; TH_EINVAL and one line for anything else. */
+th_status run_weights_parse(const char *name, run_weights *which, th_error *error);
+/* Reads these weights into the model of an open run. Where there are none the error says what would have made
+ * them. */
+th_status run_use(run *r, run_weights which, th_error *error);
 
 #endif

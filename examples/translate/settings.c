@@ -75,7 +75,10 @@ static const setting table[] = {
     {"label-smoothing", REAL, AT(label_smoothing), 0, 0.99, NULL, "0", "0.1", false,
      "probability spread over all tokens"},
     {"steps", WHOLE, AT(steps), 1, COUNT_MAX, NULL, "2500", "6000", true, "updates in all"},
-    {"batch", WHOLE, AT(batch), 1, 65536, NULL, "64", "64", false, "sequences in an update"},
+    {"batch", WHOLE, AT(batch), 1, 65536, NULL, "64", "64", false, "sequences in a batch"},
+    {"batch-tokens", WHOLE, AT(batch_tokens), 0, 1e7, NULL, "0", "0", false,
+     "pairs: as many in a batch as take N tokens with marks and padding, both sides (0: --batch)"},
+    {"accumulate", WHOLE, AT(accumulate), 1, 10000, NULL, "1", "1", false, "batches in an update"},
     {"rate", REAL, AT(rate), 1e-12, 100, NULL, "0.002", "0.001", false,
      "learning rate (schedule paper: its factor)"},
     {"schedule", CHOICE, AT(schedule), 0, 0, "cosine|constant|paper", "cosine", "cosine", false,
@@ -83,6 +86,10 @@ static const setting table[] = {
     {"warmup", WHOLE, AT(warmup), 1, COUNT_MAX, NULL, "200", "400", false, "updates until the rate is full"},
     {"clip", REAL, AT(clip), 0, 1e9, NULL, "1", "1", false, "largest norm of the gradient (0: any)"},
     {"weight-decay", REAL, AT(weight_decay), 0, 10, NULL, "0", "0.01", false, "AdamW's decay"},
+    {"decay", CHOICE, AT(decay), 0, 0, "matrices|all", "matrices", "matrices", false,
+     "what decays: all but biases and norms, or all"},
+    {"ema", REAL, AT(ema), 0, 0.999999, NULL, "0", "0", false,
+     "decay of a moving average of the weights (0: none), kept as ema.safetensors"},
     {"seed", WHOLE, AT(seed), 0, 9e15, NULL, "1", "1", false, "of weights, data and dropout"},
     {"threads", WHOLE, AT(threads), 0, 1024, NULL, "0", "0", true,
      "0: one per processor; the result is the same for any"},
@@ -90,9 +97,29 @@ static const setting table[] = {
      "updates between two lines of metrics"},
     {"save-every", WHOLE, AT(save_every), 1, COUNT_MAX, NULL, "500", "500", true,
      "updates between two checkpoints"},
+    {"average", WHOLE, AT(average), 0, AVERAGE_MAX, NULL, "0", "0", false,
+     "keep the mean of the last N checkpoints as average.safetensors (0: not)"},
+    {"validate-every", WHOLE, AT(validate_every), 0, COUNT_MAX, NULL, "0", "0", true,
+     "updates between two validations, the best of which is kept as best.safetensors (0: none)"},
+    {"validate-most", WHOLE, AT(validate_most), 1, 1e6, NULL, "2000", "2000", false,
+     "held-out examples in a validation, if there are as many"},
+    {"patience", WHOLE, AT(patience), 0, COUNT_MAX, NULL, "0", "0", true,
+     "end after so many validations in a row without a lower loss (0: never)"},
 };
 enum { ROWS = sizeof table / sizeof *table };
 _Static_assert(ROWS <= SETTINGS_MAX, "a flag for each row");
+
+/* What config.json means where it says nothing of them, as it was written before there were these settings. */
+static const struct {
+  const char *name, *value;
+} before[] = {{"batch-tokens", "0"}, {"accumulate", "1"},     {"decay", "all"},          {"ema", "0"},
+              {"average", "0"},      {"validate-every", "0"}, {"validate-most", "2000"}, {"patience", "0"}};
+
+static const char *meant_before(const char *name) {
+  for (size_t i = 0; i < sizeof before / sizeof *before; i++)
+    if (!strcmp(before[i].name, name)) return before[i].value;
+  return NULL;
+}
 
 static int row_of(const char *name) {
   for (int i = 0; i < ROWS; i++)
@@ -147,9 +174,71 @@ void settings_defaults(settings *s, const given *g) {
     if (!g->flag[i]) set_from_text(s, &table[i], pairs ? table[i].pair : table[i].toy, NULL);
 }
 
+/* ---- JSON ---------------------------------------------------------------------------------------------- */
+
+static th_status read_object(json_t **root, const char *path, th_error *error) {
+  char *bytes;
+  size_t size;
+  th_status status = th_file_read(path, &bytes, &size, error);
+  if (status) return status;
+  json_error_t where;
+  *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &where);
+  free(bytes);
+  return *root ? TH_OK : th_error_set(error, TH_EFORMAT, "%s:%d: %s", path, where.line, where.text);
+}
+
+static th_status load_row(settings *s, const setting *row, const json_t *value, const char *path,
+                          th_error *error) {
+  th_error inner = {0};
+  th_status status;
+  if (row->kind == TEXT || row->kind == CHOICE)
+    status = json_is_string(value) ? set_text(s, row, json_string_value(value), &inner) : TH_EFORMAT;
+  else {
+    char text[32];
+    double number = json_is_number(value) && (row->kind == REAL || json_is_integer(value))
+                        ? json_number_value(value)
+                        : NAN;
+    snprintf(text, sizeof text, "%.17g", number);
+    status = set_number(s, row, number, text, &inner);
+  }
+  if (status)
+    return th_error_set(error, TH_EFORMAT, "%s: \"%s\" is missing or of the wrong kind%s%s", path, row->name,
+                        inner.text[0] ? ": " : "", inner.text);
+  return TH_OK;
+}
+
+/* ---- a recipe ------------------------------------------------------------------------------------------- */
+
+#define REMARK "about" /* a key of recipes that says something to their readers alone */
+
+/* The settings of a recipe, as if they had been typed, save those that were, and what these stand in for. */
+static th_status take_recipe(const char *path, settings *s, given *g, th_error *error) {
+  const int task = row_of("task"), pairs = row_of("pairs");
+  given typed = *g;
+  json_t *root, *value;
+  const char *key;
+  th_status status = read_object(&root, path, error);
+  if (status) return status;
+  if (!json_is_object(root)) status = th_error_set(error, TH_EFORMAT, "%s: not a JSON object", path);
+  json_object_foreach (root, key, value) {
+    int i = row_of(key);
+    bool overruled =
+        i >= 0 && (typed.flag[i] || (i == task && typed.flag[pairs]) || (i == pairs && typed.flag[task]));
+    bool says_nothing = json_is_string(value) && !*json_string_value(value);
+    if (status || overruled || says_nothing || !strcmp(key, REMARK)) continue;
+    if (i < 0)
+      status = th_error_set(error, TH_EFORMAT, "%s: \"%.60s\" is no setting; see translate train --help",
+                            path, key);
+    else status = load_row(s, &table[i], value, path, error);
+    if (i >= 0) g->flag[i] = true;
+  }
+  json_decref(root);
+  return status;
+}
+
 /* ---- the command line -------------------------------------------------------------------------------- */
 
-enum { OPTION_OUT = 1, OPTION_ROW = 2 };
+enum { OPTION_OUT = 1, OPTION_RECIPE, OPTION_ROW };
 
 /* The popt table made from ours; its strings are the table's. */
 static void fill_options(struct poptOption *options, char help[][160]) {
@@ -159,6 +248,10 @@ static void fill_options(struct poptOption *options, char help[][160]) {
       (struct poptOption){"out", 'o',        POPT_ARG_STRING,
                           NULL,  OPTION_OUT, "the run's directory; one that holds a run goes on with it",
                           "DIR"};
+  options[1] = (struct poptOption){
+      "recipe", '\0',          POPT_ARG_STRING,
+      NULL,     OPTION_RECIPE, "settings from FILE, a JSON object as in config.json; flags win",
+      "FILE"};
   for (int i = 0; i < ROWS; i++) {
     const setting *row = &table[i];
     const char *value = row->kind == WHOLE  ? "N"
@@ -169,15 +262,20 @@ static void fill_options(struct poptOption *options, char help[][160]) {
     if (row->kind == TEXT) snprintf(help[i], 160, "%s", row->help);
     else if (same) snprintf(help[i], 160, "%s (default: %s)", row->help, row->toy);
     else snprintf(help[i], 160, "%s (default: %s, pairs %s)", row->help, row->toy, row->pair);
-    options[i + 1] =
+    options[i + 2] =
         (struct poptOption){row->name, '\0', POPT_ARG_STRING, NULL, OPTION_ROW + i, help[i], value};
   }
-  options[ROWS + 1] = autohelp;
-  options[ROWS + 2] = (struct poptOption)POPT_TABLEEND;
+  options[ROWS + 2] = autohelp;
+  options[ROWS + 3] = (struct poptOption)POPT_TABLEEND;
 }
 
-static th_status take_option(poptContext context, int option, settings *s, given *g, char out[PATH_TEXT],
-                             th_error *error) {
+typedef struct command {
+  settings *s;
+  given *g;
+  char *out, recipe[PATH_TEXT]; /* each [PATH_TEXT] */
+} command;
+
+static th_status take_option(poptContext context, int option, command *c, th_error *error) {
   char *text = poptGetOptArg(context);
   th_status status = TH_OK;
   if (!text) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
@@ -185,10 +283,14 @@ static th_status take_option(poptContext context, int option, settings *s, given
     const size_t most = PATH_TEXT / 2 - 32; /* room for .new-NUMBER */
     if (!*text || strlen(text) >= most)
       status = th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
-    else strcpy(out, text);
+    else strcpy(c->out, text);
+  } else if (option == OPTION_RECIPE) {
+    if (!*text || strlen(text) >= sizeof c->recipe)
+      status = th_error_set(error, TH_EINVAL, "--recipe: want the name of a file");
+    else strcpy(c->recipe, text);
   } else {
-    status = set_from_text(s, &table[option - OPTION_ROW], text, error);
-    g->flag[option - OPTION_ROW] = true;
+    status = set_from_text(c->s, &table[option - OPTION_ROW], text, error);
+    c->g->flag[option - OPTION_ROW] = true;
   }
   free(text);
   return status;
@@ -212,25 +314,26 @@ static th_status check_together(const settings *s, const given *g, const char *o
 
 th_status settings_parse(int argc, const char **argv, settings *s, given *g, char out[PATH_TEXT],
                          th_error *error) {
-  struct poptOption options[ROWS + 3];
+  struct poptOption options[ROWS + 4];
   char help[ROWS][160];
   memset(s, 0, sizeof *s);
   memset(g, 0, sizeof *g);
   *out = 0;
+  command c = {.s = s, .g = g, .out = out};
   fill_options(options, help);
   poptContext context = poptGetContext("translate train", argc, argv, options, 0);
   if (!context) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
   poptSetOtherOptionHelp(context, "--out DIR [--task NAME | --pairs FILE] [OPTION...]");
   th_status status = TH_OK;
   int option;
-  while (!status && (option = poptGetNextOpt(context)) > 0)
-    status = take_option(context, option, s, g, out, error);
+  while (!status && (option = poptGetNextOpt(context)) > 0) status = take_option(context, option, &c, error);
   if (!status && option < -1)
     status = th_error_set(error, TH_EINVAL, "%s: %s; see translate train --help", poptBadOption(context, 0),
                           poptStrerror(option));
   const char *rest = status ? NULL : poptPeekArg(context);
   if (rest) status = th_error_set(error, TH_EINVAL, "%s: unexpected; see translate train --help", rest);
   poptFreeContext(context);
+  if (!status && c.recipe[0]) status = take_recipe(c.recipe, s, g, error);
   return status ? status : check_together(s, g, out, error);
 }
 
@@ -261,38 +364,16 @@ static bool same_value(const settings *a, const settings *b, const setting *row)
   return !strcmp(x, y);
 }
 
-static th_status load_row(settings *s, const setting *row, const json_t *value, const char *path,
-                          th_error *error) {
-  th_error inner = {0};
-  th_status status;
-  if (row->kind == TEXT || row->kind == CHOICE)
-    status = json_is_string(value) ? set_text(s, row, json_string_value(value), &inner) : TH_EFORMAT;
-  else {
-    char text[32];
-    double number = json_is_number(value) && (row->kind == REAL || json_is_integer(value))
-                        ? json_number_value(value)
-                        : NAN;
-    snprintf(text, sizeof text, "%.17g", number);
-    status = set_number(s, row, number, text, &inner);
-  }
-  if (status)
-    return th_error_set(error, TH_EFORMAT, "%s: \"%s\" is missing or of the wrong kind%s%s", path, row->name,
-                        inner.text[0] ? ": " : "", inner.text);
-  return TH_OK;
-}
-
 th_status settings_load(settings *s, const char *path, const given *g, th_error *error) {
-  char *bytes;
-  size_t size;
-  th_status status = th_file_read(path, &bytes, &size, error);
+  json_t *root;
+  th_status status = read_object(&root, path, error);
   if (status) return status;
-  json_error_t where;
-  json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &where);
-  free(bytes);
-  if (!root) return th_error_set(error, TH_EFORMAT, "%s:%d: %s", path, where.line, where.text);
   settings loaded = {0};
   for (int i = 0; i < ROWS && !status; i++) {
-    status = load_row(&loaded, &table[i], json_object_get(root, table[i].name), path, error);
+    const json_t *value = json_object_get(root, table[i].name);
+    const char *meant = value ? NULL : meant_before(table[i].name);
+    if (meant) status = set_from_text(&loaded, &table[i], meant, error);
+    else status = load_row(&loaded, &table[i], value, path, error);
     if (status || !g || !g->flag[i]) continue;
     if (table[i].may_change) memcpy(place(&loaded, &table[i]), place(s, &table[i]), sizeof(int64_t));
     else if (!same_value(s, &loaded, &table[i]))
@@ -323,6 +404,9 @@ int64_t settings_longest(const settings *s) {
 
 th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,
                          th_transformer_config *config, th_error *error) {
+  if (s->patience && !s->validate_every)
+    return th_error_set(error, TH_EINVAL, "--patience %lld counts validations: want a --validate-every, too",
+                        (long long)s->patience);
   th_activation activation = !strcmp(s->activation, "gelu")        ? TH_ACT_GELU
                              : !strcmp(s->activation, "gelu-tanh") ? TH_ACT_GELU_TANH
                                                                    : TH_ACT_RELU;

@@ -6,6 +6,7 @@
 #include "tapehead/tapehead.h"
 
 #define PATH_TEXT 1024
+#define AVERAGE_MAX 100 /* checkpoints */
 
 typedef struct settings {
   char task[16];         /* a toy task, or pairs */
@@ -19,10 +20,11 @@ typedef struct settings {
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
   char norm[16], activation[16], positions[16], tie[16], weights[16];
   double dropout, label_smoothing;
-  int64_t steps, batch, warmup;
-  double rate, clip, weight_decay;
-  char schedule[16];
+  int64_t steps, batch, batch_tokens, accumulate, warmup;
+  double rate, clip, weight_decay, ema;
+  char schedule[16], decay[16];
   int64_t seed, threads, report_every, save_every;
+  int64_t validate_every, validate_most, patience, average;
 } settings;
 
 /* Which settings a person gave, one flag per row of the table. */
@@ -31,8 +33,9 @@ typedef struct given {
   bool flag[SETTINGS_MAX];
 } given;
 
-/* Reads `train`'s command line: argv[0] is "train". out receives --out. Exits after --help; for anything
- * wrong fills `error` with one line. */
+/* Reads `train`'s command line: argv[0] is "train". out receives --out. What a --recipe says counts as given,
+ * where the command line does not say otherwise. Exits after --help; for anything wrong fills `error` with one
+ * line. */
 th_status settings_parse(int argc, const char **argv, settings *s, given *g, char out[PATH_TEXT],
                          th_error *error);
 
