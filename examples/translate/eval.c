@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct eval_options {
-  char *pairs, *directory;
+  char *pairs, *use, *directory;
   int training, json, show, min_length, max_length; /* lengths 0: the run's own */
 } eval_options;
 
@@ -15,6 +15,8 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
   struct poptOption options[] = {
       {"pairs", '\0', POPT_ARG_STRING, &o->pairs, 0,
        "evaluate on every pair of FILE, not on the held-out examples", "FILE"},
+      {"use", '\0', POPT_ARG_STRING, &o->use, 0, "which weights of the run (default: last)",
+       "last|best|average|ema"},
       {"training", '\0', POPT_ARG_NONE, &o->training, 0, "evaluate on the pairs it was trained on", NULL},
       {"min-length", '\0', POPT_ARG_INT, &o->min_length, 0,
        "make held-out toy sequences of at least this length, not the run's", "N"},
@@ -105,15 +107,19 @@ th_status eval_command(int argc, const char **argv, th_error *error) {
   eval_options o = {0};
   run r;
   score s;
+  run_weights which = RUN_LAST;
   th_status status = parse(argc, argv, &o, error);
+  if (!status && o.use) status = run_weights_parse(o.use, &which, error);
   if (!status) status = run_open(&r, o.directory, NULL, NULL, RUN_DATA, error);
   if (status) {
     free(o.pairs);
+    free(o.use);
     free(o.directory);
     return status;
   }
   const data *d = &r.data;
-  status = replace_examples(&r, &o, error);
+  status = run_use(&r, which, error);
+  if (!status) status = replace_examples(&r, &o, error);
   const example *examples = o.training ? d->train : d->held_out;
   int64_t count = o.training ? d->train_count : d->held_out_count;
   if (!status) status = evaluate(&r, examples, count, &s, error);
@@ -121,6 +127,7 @@ th_status eval_command(int argc, const char **argv, th_error *error) {
   if (!status && o.show > 0) status = show_examples(&r, examples, o.show < count ? o.show : count, error);
   run_free(&r);
   free(o.pairs);
+  free(o.use);
   free(o.directory);
   return status;
 }

@@ -407,6 +407,10 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
   if (s->patience && !s->validate_every)
     return th_error_set(error, TH_EINVAL, "--patience %lld counts validations: want a --validate-every, too",
                         (long long)s->patience);
+  if (s->batch_tokens && strcmp(s->task, "pairs") != 0)
+    return th_error_set(error, TH_EINVAL,
+                        "--batch-tokens %lld is for pairs: a toy task takes --batch sequences",
+                        (long long)s->batch_tokens);
   th_activation activation = !strcmp(s->activation, "gelu")        ? TH_ACT_GELU
                              : !strcmp(s->activation, "gelu-tanh") ? TH_ACT_GELU_TANH
                                                                    : TH_ACT_RELU;

@@ -132,10 +132,6 @@ static th_status hold_out(data *d, const settings *s, th_error *error) {
   if (s->min_length > s->max_length)
     return th_error_set(error, TH_EINVAL, "--min-length %lld is above --max-length %lld",
                         (long long)s->min_length, (long long)s->max_length);
-  if (s->batch_tokens)
-    return th_error_set(error, TH_EINVAL,
-                        "--batch-tokens %lld is for pairs: a toy task takes --batch sequences",
-                        (long long)s->batch_tokens);
   d->ids = calloc((size_t)(s->held_out * room), sizeof *d->ids);
   d->held_out = calloc((size_t)s->held_out, sizeof *d->held_out);
   if (!d->ids || !d->held_out) return th_error_set(error, TH_ENOMEM, "no memory for the held-out sequences");
@@ -183,10 +179,10 @@ th_status toy_replace(data *d, int64_t min_length, int64_t max_length, int64_t r
   return TH_OK;
 }
 
-th_status toy_pick(data *d, int64_t number, th_error *error) {
+th_status toy_pick(data *d, int64_t step, th_error *error) {
   const settings *s = d->settings;
   for (int64_t i = 0; i < s->batch; i++)
-    if (!draw(s, TRAIN_STREAM + (uint64_t)(number * s->batch + i), false, d->drawn + i * example_room(s),
+    if (!draw(s, TRAIN_STREAM + (uint64_t)(step * s->batch + i), false, d->drawn + i * example_room(s),
               &d->picked[i]))
       return too_few(error);
   return TH_OK;
