@@ -1,6 +1,8 @@
 /* translate train: what a recipe can ask for, and a recipe in a file. */
+#include "../examples/translate/settings.h"
 #include "translate_run.h"
 
+#include <dirent.h>
 #include <jansson.h>
 #include <math.h>
 
@@ -272,6 +274,28 @@ Test(translate_recipe, the_summary_has_a_line_for_each_kind_of_weights) {
   }
 }
 
+/* A run killed between its checkpoint and the files that come after it. */
+Test(translate_recipe, weights_that_were_not_written_any_more_are_written_when_it_goes_on) {
+  static const char *const files[] = {"model", "best", "average", "ema"};
+  char path[64], kept[64];
+  works(STEADY " --steps 4 --validate-every 4 --save-every 2 --average 2 --ema 0.5 --out run");
+  for (int i = 0; i < 4; i++) {
+    snprintf(path, sizeof path, "run/%s.safetensors", files[i]),
+        snprintf(kept, sizeof kept, "%s.kept", files[i]);
+    cr_assert_eq(rename(path, kept), 0);
+  }
+  works("train --out run --steps 5");
+  cr_expect(same_bytes("run/best.safetensors", "best.kept"));
+  works(STEADY " --steps 4 --validate-every 4 --save-every 2 --average 2 --ema 0.5 --out twin");
+  for (int i = 0; i < 4; i++) {
+    snprintf(path, sizeof path, "twin/%s.safetensors", files[i]),
+        snprintf(kept, sizeof kept, "%s.kept", files[i]);
+    cr_assert_eq(remove(path), 0);
+    works("train --out twin");
+    cr_expect(same_bytes(path, kept), "%s", path);
+  }
+}
+
 Test(translate_recipe, weights_that_are_not_there_say_why) {
   works("train " SMALL " --steps 2 --out run");
   refuses(1, "run/best.safetensors: there is none: the run was trained without --validate-every",
@@ -342,6 +366,44 @@ Test(translate_recipe, a_file_that_is_no_recipe_is_refused_with_its_name) {
   put_text("recipe.json", "[]");
   refuses(1, "recipe.json: not a JSON object", "train --recipe recipe.json --out a");
   refuses(2, "--recipe: missing argument", "train --out a --recipe");
+}
+
+/* In the source tree, two above the program. */
+static void recipe_path(char path[PATH_MAX], const char *file) {
+  char above[PATH_MAX];
+  strcpy(above, program);
+  cr_assert_lt(snprintf(path, PATH_MAX, "%s/../../examples/translate/recipes/%s", dirname(above), file),
+               PATH_MAX);
+}
+
+Test(translate_recipe, every_recipe_of_the_repository_can_be_read) {
+  char folder[PATH_MAX], path[PATH_MAX], out[PATH_TEXT];
+  settings s;
+  given flags;
+  th_error error = {0};
+  int found = 0;
+  recipe_path(folder, "");
+  DIR *recipes = opendir(folder);
+  cr_assert_not_null(recipes, "%s", folder);
+  for (const struct dirent *file; (file = readdir(recipes)) != NULL;) {
+    if (file->d_name[0] == '.') continue;
+    recipe_path(path, file->d_name);
+    const char *words[] = {"train", "--recipe", path, "--out", "a", NULL};
+    cr_expect_eq(settings_parse(5, words, &s, &flags, out, &error), TH_OK, "%s: %s", file->d_name,
+                 error.text);
+    found++;
+  }
+  closedir(recipes);
+  cr_expect_gt(found, 0);
+}
+
+Test(translate_recipe, the_recipe_for_reverse_makes_all_kinds_of_weights) {
+  char path[PATH_MAX];
+  recipe_path(path, "reverse.json");
+  works("train --recipe %s " SMALL " --steps 4 --validate-every 2 --save-every 2 --out run", path);
+  assert_says("\n  best ");
+  assert_says("\n  average ");
+  assert_says("\n  ema ");
 }
 
 /* ---- runs of before ------------------------------------------------------------------------------------------------ */

@@ -34,6 +34,12 @@ while [ $i -lt 60 ]; do
 done >"$work/pairs.tsv"
 # shellcheck disable=SC2086
 check 0 train --pairs "$work/pairs.tsv" $small --max-length 0 --steps 6 --out "$work/pairs"
+echo '{"batch-tokens": 60, "accumulate": 2, "validate-every": 2, "average": 2, "save-every": 2, "ema": 0.9}' >"$work/recipe.json"
+# shellcheck disable=SC2086
+check 0 train --pairs "$work/pairs.tsv" --recipe "$work/recipe.json" $small --max-length 0 --steps 6 --out "$work/kept"
+check 0 train --steps 8 --out "$work/kept"
+check 0 eval "$work/kept" --use average
+check 1 eval "$work/pairs" --use best
 printf 'no tab\n' >"$work/bad.tsv"
 check 1 train --pairs "$work/bad.tsv" --out "$work/bad"
 check 1 train --pairs "$work/none.tsv" --out "$work/bad"

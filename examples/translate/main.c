@@ -9,6 +9,7 @@ static const char usage[] =
     "\n"
     "  translate train --task reverse --out DIR    learn a toy task: copy, reverse or sort\n"
     "  translate train --pairs FILE --out DIR      learn from lines of source<TAB>target\n"
+    "  translate train --recipe FILE --out DIR     train as a file of settings says\n"
     "  translate train --out DIR                   go on with the run in DIR\n"
     "  translate decode DIR                        lines on standard input, outputs on standard output\n"
     "  translate eval DIR [--pairs FILE] [--json]  how well it does on what it has not seen\n"

@@ -88,16 +88,17 @@ static th_status train(run *r, th_metrics *metrics, th_error *error) {
   progress p;
   batch *batches;
   int64_t tokens;
-  th_status status = make_batches(r, &batches, error);
+  th_status status = make_batches(r, &batches, error), kept = TH_OK;
   progress_start(&p, r);
-  while (!status && !run_ended(r) && !stop_signal) {
+  while (!status && !kept && !run_ended(r) && !stop_signal) {
     status = train_step(r, batches, &tokens, error);
     if (status) break;
     progress_step(&p, r, tokens);
-    status = keep_up(r, metrics, &p, error);
+    kept = keep_up(r, metrics, &p, error);
   }
   progress_clear(&p);
   free_batches(r, batches);
+  if (kept) return kept; /* the checkpoint before it stands: from there the same is done again, and whole */
   th_error ignored;
   th_status saved = run_save(
       r, status ? &ignored : error); /* also after a failed step: its weights are the last good ones */
