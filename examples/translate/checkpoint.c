@@ -54,7 +54,7 @@ static th_status load_part(const run *r, const th_safetensors *archive, const ch
   const th_params *set = r->model->params;
   th_status status = TH_OK;
   for (int i = 0; i < th_params_count(set) && !status; i++) {
-    part_name name;
+    part_name name = {0};
     th_tensor to = th_params_part(set, th_params_at(set, i), &p->vector);
     status = th_safetensors_read(archive, path, name_of(&name, p, th_params_at(set, i)), &to, error);
   }
