@@ -29,7 +29,7 @@ static void open_pairs(data *opened, int64_t batch_tokens, int64_t seed) {
   settings_defaults(&s, &flags);
   s.batch_tokens = batch_tokens, s.seed = seed;
   data_free(opened);
-  assert_ok(data_pairs(opened, &s, "pairs.tsv", NULL, NULL, &error));
+  assert_ok(data_pairs(opened, &s, "pairs.tsv", NULL, NULL, NULL, &error));
 }
 
 static void begin(void) {

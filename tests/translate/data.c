@@ -218,10 +218,11 @@ Test(translate_data, longer_sequences_than_the_model_takes_leave_the_old_ones) {
 static int64_t model_length(const char *task, int64_t max_length, int64_t room) {
   th_transformer_config config;
   given none = {0};
+  if (!d.source) use_task("copy", 8, 1, 4, 1); /* any vocabularies */
   settings_defaults(&s, &none);
   strcpy(s.task, task);
   s.max_length = max_length, s.room = room;
-  assert_ok(settings_model(&s, 8, 8, &config, &error));
+  assert_ok(settings_model(&s, d.source, d.target, &config, &error));
   return config.max_length;
 }
 
