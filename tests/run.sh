@@ -6,7 +6,8 @@ build=$1
 tests/rooms.sh "$build/libtapehead.a"
 tests/readme.sh "$build"
 python3 -B tests/test_data_scripts.py --quiet
-"$build/attention" >/dev/null
-"$build/own_op" >/dev/null
+for example in attention own_op translator language_model classifier; do
+  "$build/$example" >/dev/null || { echo "examples/$example.c: did not do what it should" >&2; exit 1; }
+done
 bench/run.sh "$build" --smoke >/dev/null
 exec "$build/tests-all" --jobs 2
