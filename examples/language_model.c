@@ -27,7 +27,7 @@ static int recite(const th_transformer *model, th_tape *tape, int prompt) {
   int32_t letters[TEXT];
   char said[TEXT + 1] = "", last[WORDS + 1] = "";
   int right = 0;
-  for (int i = 0; i < prompt; i++) letters[i] = said[i] = rhyme[i];
+  for (int i = 0; i < prompt; i++) letters[i] = (unsigned char)(said[i] = rhyme[i]);
   th_tape_reset(tape);
   th_tape_record(tape, false);
   th_decoding decoding = th_decoding_begin_language(model, tape, 1, TEXT);
@@ -69,7 +69,8 @@ int main(void) {
   for (int step = 1; step <= STEPS; step++) {
     for (int i = 0; i < BATCH * WINDOW; i++) { /* windows from anywhere in the rhyme */
       int64_t from = th_random_below((th_random){2, (uint64_t)step}, (uint64_t)(i / WINDOW), TEXT - WINDOW);
-      letters[i] = rhyme[from + i % WINDOW], following[i] = rhyme[from + i % WINDOW + 1];
+      letters[i] = (unsigned char)rhyme[from + i % WINDOW];
+      following[i] = (unsigned char)rhyme[from + i % WINDOW + 1];
     }
     th_tape_reset(tape);
     th_var *loss = th_cross_entropy(th_transformer_language(model, tape, &read, NULL), &wanted, 0);

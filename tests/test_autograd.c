@@ -522,7 +522,13 @@ static void set_up(props *p, th_tape *other) {
   X(59, TH_ESHAPE, "reshape: [2,3] has 6 elements, [-1,4294967296,4294967296] has not", \
     th_reshape(p->a23, 3, (int64_t[]){-1, (int64_t)1 << 32, (int64_t)1 << 32})) \
   X(60, TH_ESHAPE, "broadcast: a result of this size does not exist", \
-    th_broadcast(p->scalar, 2, (int64_t[]){(int64_t)1 << 32, (int64_t)1 << 32}))
+    th_broadcast(p->scalar, 2, (int64_t[]){(int64_t)1 << 32, (int64_t)1 << 32})) \
+  X(61, TH_ESHAPE, "rotary: [2,3,4] by turns [2,4]: want [..,T,D] and dense rows [T,D] with an even D", \
+    th_rotary(p->cube, &p->a24->value)) \
+  X(62, TH_ESHAPE, "rotary: [2,3] by turns [2,3]: want [..,T,D] and dense rows [T,D] with an even D", \
+    th_rotary(p->a23, &p->a23->value)) \
+  X(63, TH_EDTYPE, "rotary: x is f32, the turns are f64", \
+    th_rotary(p->a24, &constant_of(&p->d, TH_F64, SHAPE(2, 4))->value))
 
 #define DEFINE_FAILURE(number, status, text, op) \
   static th_var *failure_##number(props *p) { return op; }

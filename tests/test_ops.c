@@ -718,26 +718,6 @@ Test(ops, layer_norm_of_large_numbers_close_together_keeps_its_digits) {
   desk_close(&d);
 }
 
-Test(ops, rotary_says_what_turns_it_wants) {
-  desk d = desk_open();
-  th_tensor x = desk_zeros(&d, TH_F64, SHAPE(2, 3, 4)), odd = desk_zeros(&d, TH_F64, SHAPE(2, 3, 5)),
-            turns = desk_zeros(&d, TH_F64, SHAPE(2, 4)), narrow = desk_zeros(&d, TH_F32, SHAPE(3, 4)),
-            of_odd = desk_zeros(&d, TH_F64, SHAPE(3, 5));
-  const char *wants = "want [..,T,D] and dense rows [T,D] with an even D";
-  char text[200];
-  th_rotary(th_constant(d.tape, &x), &turns);
-  snprintf(text, sizeof text, "rotary: [2,3,4] by turns [2,4]: %s", wants);
-  expect_error_at(d.tape, TH_ESHAPE, text, __FILE__, __LINE__ - 2);
-  th_tape_reset(d.tape);
-  th_rotary(th_constant(d.tape, &odd), &of_odd);
-  snprintf(text, sizeof text, "rotary: [2,3,5] by turns [3,5]: %s", wants);
-  expect_error_at(d.tape, TH_ESHAPE, text, __FILE__, __LINE__ - 2);
-  th_tape_reset(d.tape);
-  th_rotary(th_constant(d.tape, &x), &narrow);
-  expect_error_at(d.tape, TH_EDTYPE, "rotary: x is f64, the turns are f32", __FILE__, __LINE__ - 1);
-  desk_close(&d);
-}
-
 Test(ops, equal_maxima_share_the_gradient_equally) {
   desk d = desk_open();
   th_tensor gx;
