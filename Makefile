@@ -54,7 +54,7 @@ benches := $(patsubst bench/%.c,$(B)/%,$(bench_c))
 tests := $(B)/tests-all
 gradcheck := $(B)/gradcheck
 
-.PHONY: all demo check gradcheck bench asan valgrind format lint packages clean help
+.PHONY: all demo toys check gradcheck bench asan valgrind format lint packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -64,6 +64,7 @@ all: packages
 help:
 	@echo 'make             build the library, the program translate and the examples'
 	@echo 'make demo        train on the reverse task and draw what the heads look at'
+	@echo 'make toys        every toy task with every kind of positions, at lengths beyond training: half an hour'
 	@echo 'make check       build and pass the tests'
 	@echo 'make gradcheck   every op and layer against finite differences'
 	@echo 'make bench       time a training step, beside PyTorch where it is installed'
@@ -118,6 +119,10 @@ demo: packages
 	$(program) train --task reverse --out runs/reverse
 	@echo
 	@echo 'The heatmaps are in runs/reverse/heatmaps: start with cross_1.png.'
+
+toys: packages
+	@$(MAKE) --no-print-directory $(program)
+	examples/translate/toys.sh $(B)
 
 check: packages
 	@scripts/packages.sh command=python3:python3
