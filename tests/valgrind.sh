@@ -26,7 +26,12 @@ check 0 train --steps 8 --out "$work/toy"
 echo abcd >"$work/in"
 check 0 decode "$work/toy" <"$work/in"
 check 0 eval "$work/toy" --json
+check 0 eval "$work/toy" --min-length 2 --max-length 5
+check 2 eval "$work/toy" --max-length 7
 check 0 gradcheck "$work/toy"
+# shellcheck disable=SC2086
+check 0 train --task addition --min-length 1 --room 20 --steps 3 $small --out "$work/sums"
+check 0 eval "$work/sums" --max-length 9
 i=0
 while [ $i -lt 60 ]; do
   printf 'word%d\tmot%d\n' $i $i

@@ -90,7 +90,8 @@ static int64_t add(const int32_t *source, int64_t n, int32_t *target) {
   return length + carry;
 }
 
-/* Returns the target's length; it has room for settings_longest tokens. */
+/* duplicate: as in Kitaev, Kaiser & Levskaya 2020, section 2.1, but from one sequence, w, to another, w w.
+ * Returns the target's length; it has room for settings_longest tokens. */
 static int64_t solve(const settings *s, const int32_t *source, int64_t n, int32_t *target) {
   if (is_task(s, "addition")) return add(source, n, target);
   for (int64_t i = 0; i < n; i++) target[i] = source[is_task(s, "reverse") ? n - 1 - i : i];
