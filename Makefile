@@ -64,7 +64,7 @@ all: packages
 help:
 	@echo 'make             build the library, the program translate and the examples'
 	@echo 'make demo        train on the reverse task and draw what the heads look at'
-	@echo 'make toys        every toy task with every kind of positions, at lengths beyond training: half an hour'
+	@echo 'make toys        every toy task with every kind of positions, at lengths beyond training: a quarter of an hour'
 	@echo 'make check       build and pass the tests'
 	@echo 'make gradcheck   every op and layer against finite differences'
 	@echo 'make bench       time a training step, beside PyTorch where it is installed'
