@@ -186,10 +186,25 @@ Test(translate_directory, a_config_that_is_damaged) {
   damage_config("\"width\": 16", "\"width\": 16.5",
                 "run/config.json: \"width\" is missing or of the wrong kind");
   damage_config("\"width\": 16", "\"width\": -16", "--width -16: want a whole number from 1 to 65536");
-  damage_config("\"width\": 16", "\"wide\": 16", "run/config.json: \"width\" is missing");
+  damage_config("\"task\": \"reverse\",", "", "run/config.json: \"task\" is missing");
+  damage_config("\"width\": 16", "\"wide\": 16", "run/config.json: \"wide\" is no setting");
   damage_config("\"width\": 16", "\"width\": 16, \"width\": 16", "run/config.json:");
   damage_config("\"heads\": 2", "\"heads\": 3", "run/config.json: 3 heads do not divide a width of 16");
   damage_config("{", "[", "run/config.json:2: ");
+}
+
+Test(translate_directory, a_config_from_before_a_setting_was_there) {
+  make_run();
+  size_t size;
+  char *whole = get("run/config.json", &size), *row = strstr(whole, "  \"final-norm\"");
+  cr_assert_not_null(row);
+  memmove(row, strchr(row, '\n') + 1, strlen(strchr(row, '\n')));
+  put_text("run/config.json", whole);
+  free(whole);
+  works("train --out run --steps 4");
+  whole = get("run/config.json", &size);
+  cr_assert(strstr(whole, "\"final-norm\": \"auto\""));
+  free(whole);
 }
 
 Test(translate_directory, a_config_that_is_no_json) {

@@ -14,6 +14,8 @@ static const char usage[] =
     "  translate decode DIR                        lines on standard input, outputs on standard output\n"
     "  translate eval DIR [--pairs FILE] [--json]  how well it does on what it has not seen\n"
     "  translate tokens DIR [--target] [--ids]     lines on standard input, how they are cut into tokens\n"
+    "  translate logits DIR --pairs FILE --out FILE.npy\n"
+    "                                              what it says of every next token, as an array\n"
     "  translate gradcheck [DIR]                   its gradients against finite differences\n"
     "\n"
     "Each command explains itself with --help. Exit status: 0 well, 1 failure, 2 wrong usage,\n"
@@ -27,6 +29,7 @@ static struct {
                 {"decode", "translate decode", decode_command},
                 {"eval", "translate eval", eval_command},
                 {"tokens", "translate tokens", tokens_command},
+                {"logits", "translate logits", logits_command},
                 {"gradcheck", "translate gradcheck", gradcheck_command}};
 
 th_status directory_argument(int argc, const char **argv, const char *wanted, const char **directory,
@@ -76,7 +79,7 @@ int main(int argc, char **argv) {
     if (!status) status = finish_output(&error);
     return status ? complain(commands[i].name, error.text, status == TH_EINVAL ? 2 : 1) : 0;
   }
-  static const char wanted[] = "want train, decode, eval, tokens or gradcheck; see translate --help";
+  static const char wanted[] = "want train, decode, eval, tokens, logits or gradcheck; see translate --help";
   if (argc < 2) th_error_set(&error, TH_EINVAL, "no command: %s", wanted);
   else th_error_set(&error, TH_EINVAL, "unknown command %s: %s", argv[1], wanted);
   return complain(NULL, error.text, 2);

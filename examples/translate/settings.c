@@ -63,6 +63,8 @@ static const setting table[] = {
      "width between the two linear layers"},
     {"norm", CHOICE, AT(norm), 0, 0, "pre|post", "pre", "pre", false,
      "layer norm before each sublayer, or after (the paper)"},
+    {"final-norm", CHOICE, AT(final_norm), 0, 0, "auto|yes|no", "auto", "auto", false,
+     "layer norm after each stack (auto: with --norm pre; PyTorch: yes)"},
     {"activation", CHOICE, AT(activation), 0, 0, "relu|gelu|gelu-tanh", "relu", "relu", false,
      "between the two linear layers"},
     {"positions", CHOICE, AT(positions), 0, 0, "sinusoidal|learned|rotary|alibi|relative|none", "sinusoidal",
@@ -108,18 +110,6 @@ static const setting table[] = {
 };
 enum { ROWS = sizeof table / sizeof *table };
 _Static_assert(ROWS <= SETTINGS_MAX, "a flag for each row");
-
-/* What config.json means where it says nothing of them, as it was written before there were these settings. */
-static const struct {
-  const char *name, *value;
-} before[] = {{"batch-tokens", "0"}, {"accumulate", "1"},     {"decay", "all"},          {"ema", "0"},
-              {"average", "0"},      {"validate-every", "0"}, {"validate-most", "2000"}, {"patience", "0"}};
-
-static const char *meant_before(const char *name) {
-  for (size_t i = 0; i < sizeof before / sizeof *before; i++)
-    if (!strcmp(before[i].name, name)) return before[i].value;
-  return NULL;
-}
 
 static int row_of(const char *name) {
   for (int i = 0; i < ROWS; i++)
@@ -202,9 +192,13 @@ static th_status load_row(settings *s, const setting *row, const json_t *value, 
     status = set_number(s, row, number, text, &inner);
   }
   if (status)
-    return th_error_set(error, TH_EFORMAT, "%s: \"%s\" is missing or of the wrong kind%s%s", path, row->name,
+    return th_error_set(error, TH_EFORMAT, "%s: \"%s\" is of the wrong kind%s%s", path, row->name,
                         inner.text[0] ? ": " : "", inner.text);
   return TH_OK;
+}
+
+static th_status no_setting(const char *path, const char *name, th_error *error) {
+  return th_error_set(error, TH_EFORMAT, "%s: \"%.60s\" is no setting; see translate train --help", path, name);
 }
 
 /* ---- a recipe ------------------------------------------------------------------------------------------- */
@@ -226,9 +220,7 @@ static th_status take_recipe(const char *path, settings *s, given *g, th_error *
         i >= 0 && (typed.flag[i] || (i == task && typed.flag[pairs]) || (i == pairs && typed.flag[task]));
     bool says_nothing = json_is_string(value) && !*json_string_value(value);
     if (status || overruled || says_nothing || !strcmp(key, REMARK)) continue;
-    if (i < 0)
-      status = th_error_set(error, TH_EFORMAT, "%s: \"%.60s\" is no setting; see translate train --help",
-                            path, key);
+    if (i < 0) status = no_setting(path, key, error);
     else status = load_row(s, &table[i], value, path, error);
     if (i >= 0) g->flag[i] = true;
   }
@@ -364,16 +356,31 @@ static bool same_value(const settings *a, const settings *b, const setting *row)
   return !strcmp(x, y);
 }
 
+/* The task is the first row, and must be there. Another that is not has its default: the file was written by
+ * hand, or before there was such a choice. */
+static th_status default_row(settings *s, const setting *row, const char *path, th_error *error) {
+  if (row == table) return th_error_set(error, TH_EFORMAT, "%s: \"%s\" is missing", path, row->name);
+  return set_from_text(s, row, strcmp(s->task, "pairs") != 0 ? row->toy : row->pair, error);
+}
+
+static th_status refuse_unknown(json_t *root, const char *path, th_error *error) {
+  const char *name;
+  json_t *value;
+  json_object_foreach (root, name, value)
+    if (row_of(name) < 0) return no_setting(path, name, error);
+  return TH_OK;
+}
+
 th_status settings_load(settings *s, const char *path, const given *g, th_error *error) {
   json_t *root;
   th_status status = read_object(&root, path, error);
   if (status) return status;
   settings loaded = {0};
+  status = refuse_unknown(root, path, error);
   for (int i = 0; i < ROWS && !status; i++) {
     const json_t *value = json_object_get(root, table[i].name);
-    const char *meant = value ? NULL : meant_before(table[i].name);
-    if (meant) status = set_from_text(&loaded, &table[i], meant, error);
-    else status = load_row(&loaded, &table[i], value, path, error);
+    status = value ? load_row(&loaded, &table[i], value, path, error)
+                   : default_row(&loaded, &table[i], path, error);
     if (status || !g || !g->flag[i]) continue;
     if (table[i].may_change) memcpy(place(&loaded, &table[i]), place(s, &table[i]), sizeof(int64_t));
     else if (!same_value(s, &loaded, &table[i]))
@@ -440,7 +447,7 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
       .positions =
           (th_positions)choice_of(table[row_of("positions")].choices, s->positions), /* in this order */
       .weights = !strcmp(s->weights, "xavier") ? TH_WEIGHTS_XAVIER : TH_WEIGHTS_PAPER,
-      .final_norm = pre,
+      .final_norm = !strcmp(s->final_norm, "yes") || (pre && !strcmp(s->final_norm, "auto")),
       .tie_source = tie_source,
       .tie_output = tie_all || !strcmp(s->tie, "output")};
   return th_transformer_check(config, error);

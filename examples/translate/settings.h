@@ -18,7 +18,7 @@ typedef struct settings {
   int64_t symbols, min_length, max_length, room, held_out;
   double held_out_part;
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
-  char norm[16], activation[16], positions[16], tie[16], weights[16];
+  char norm[16], final_norm[16], activation[16], positions[16], tie[16], weights[16];
   double dropout, label_smoothing;
   int64_t steps, batch, batch_tokens, accumulate, warmup;
   double rate, clip, weight_decay, ema;
@@ -42,7 +42,7 @@ th_status settings_parse(int argc, const char **argv, settings *s, given *g, cha
 /* Fills what nobody gave with what suits the task. */
 void settings_defaults(settings *s, const given *g);
 
-/* The values of config.json over *s. For flags in `g` (NULL: none) that would change the run, an error. */
+/* The values of config.json over *s; one that is not there has its default, one that is unknown is an error. For flags in `g` (NULL: none) that would change the run, an error. */
 th_status settings_load(settings *s, const char *path, const given *g, th_error *error);
 th_status settings_save(const settings *s, const char *path, th_error *error);
 
