@@ -1,0 +1,275 @@
+"""tapehead's runs in PyTorch: the same model, weights and tokens. Needs numpy and torch.
+
+    model, source, target = open_run("runs/names")
+    model.decode_lines(source, target, ["Iceland"])
+
+The files are described in docs/run-directory.md.
+"""
+
+import json
+import math
+import re
+import struct
+import subprocess
+import unicodedata
+from pathlib import Path
+
+import numpy
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+SPECIALS = ["<pad>", "<bos>", "<eos>", "<unk>"]
+PAD, BOS, EOS, UNK = range(4)
+IGNORED = -100  # what nn.CrossEntropyLoss passes over
+
+# ---- safetensors: eight bytes of header length, a JSON header, the elements ------------------------
+
+DTYPES = {"F64": "<f8", "F32": "<f4", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
+
+
+def read_safetensors(path):
+    """The tensors by name, as numpy arrays."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        data = file.read()
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        array = numpy.frombuffer(data[begin:end], DTYPES[entry["dtype"]])
+        tensors[name] = array.reshape(entry["shape"]).copy()
+    return tensors
+
+
+def write_safetensors(path, tensors, metadata=None):
+    names = {numpy.dtype(text): name for name, text in DTYPES.items()}
+    header, offset = {"__metadata__": metadata} if metadata else {}, 0
+    for name, array in tensors.items():
+        header[name] = {
+            "dtype": names[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for array in tensors.values():
+            file.write(array.tobytes())
+
+
+# ---- vocabularies ----------------------------------------------------------------------------------
+
+# Unicode's property White_Space; Python's str.split also takes U+001C to U+001F.
+SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+
+
+class Vocabulary:
+    """Tokens and their ids, of characters or words."""
+
+    def __init__(self, unit, tokens):
+        self.unit, self.tokens = unit, tokens
+        self.ids = {token: i for i, token in enumerate(tokens) if i >= len(SPECIALS)}
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def cut(self, text):
+        """The text's tokens, whether the vocabulary has them or not."""
+        text = unicodedata.normalize("NFC", text)
+        if self.unit == "character":
+            return list(text)
+        return [word for word in SPACE.split(text) if word]
+
+    def join(self, tokens):
+        return ("" if self.unit == "character" else " ").join(tokens)
+
+    def encode_lines(self, lines):
+        return [[self.ids.get(token, UNK) for token in self.cut(line)] for line in lines]
+
+    def decode(self, ids):
+        """The ids' text up to the first <eos>; other special tokens are left out."""
+        ids = ids[: ids.index(EOS)] if EOS in ids else ids
+        return self.join([self.tokens[i] for i in ids if i >= len(SPECIALS)])
+
+    def save(self, path):
+        kept = {"format": "tapehead vocabulary", "version": 1, "unit": self.unit, "tokens": self.tokens}
+        Path(path).write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
+
+
+def open_vocabulary(run, side):
+    """side: "source" or "target"."""
+    kept = json.loads((Path(run) / f"vocab.{side}.json").read_text(encoding="utf-8"))
+    return Vocabulary(kept["unit"], kept["tokens"])
+
+
+# ---- the model -------------------------------------------------------------------------------------
+
+ACTIVATIONS = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu-tanh": lambda x: F.gelu(x, approximate="tanh"),
+}
+
+
+def sinusoids(length, width):
+    """[length, width]: Vaswani et al. 2017, section 3.5."""
+    column = torch.arange(width)
+    wavelength = 10000.0 ** ((column - column % 2).double() / width)
+    angle = torch.arange(length).double().unsqueeze(1) / wavelength
+    return torch.where(column % 2 == 1, angle.cos(), angle.sin())
+
+
+class Transformer(nn.Module):
+    """What `settings` (config.json) describe, from PyTorch's own layers. Its parameters have tapehead's names."""
+
+    def __init__(self, settings, source_vocabulary, target_vocabulary):
+        super().__init__()
+        width, positions = settings["width"], settings["positions"]
+        self.longest = settings["max-length"] + 1  # with <eos> or <bos>
+        self.scale = math.sqrt(width)
+        pre = settings["norm"] == "pre"
+        final_norm = settings.get("final-norm", "auto")
+        layer = dict(
+            d_model=width,
+            nhead=settings["heads"],
+            dim_feedforward=settings["feed-forward"],
+            dropout=settings["dropout"],
+            activation=ACTIVATIONS[settings["activation"]],
+            norm_first=pre,
+            batch_first=True,
+        )
+
+        def norm():
+            return nn.LayerNorm(width) if final_norm == "yes" or (pre and final_norm == "auto") else None
+
+        self.source_embedding = nn.Embedding(source_vocabulary, width)
+        self.target_embedding = nn.Embedding(target_vocabulary, width)
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(**layer), settings["encoder-layers"], norm(), enable_nested_tensor=False
+        )
+        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**layer), settings["decoder-layers"], norm())
+        self.output = nn.Linear(width, target_vocabulary)
+        self.dropout = nn.Dropout(settings["dropout"])
+        if positions == "learned":
+            self.source_positions = nn.Parameter(torch.zeros(self.longest, width))
+            self.target_positions = nn.Parameter(torch.zeros(self.longest, width))
+        elif positions == "sinusoidal":
+            table = sinusoids(self.longest, width)
+            self.register_buffer("source_positions", table, persistent=False)
+            self.register_buffer("target_positions", table, persistent=False)
+        else:
+            raise ValueError(f"positions {positions}: PyTorch's layers know sinusoidal and learned ones")
+        self.to(torch.get_default_dtype())
+
+    def embed(self, embedding, positions, ids):
+        return self.dropout(embedding(ids) * self.scale + positions[: ids.shape[1]])
+
+    def encode(self, source):
+        """source [B,S], padded with PAD: the memory [B,S,E] and where it is padding."""
+        padding = source == PAD
+        x = self.embed(self.source_embedding, self.source_positions, source)
+        return self.encoder(x, src_key_padding_mask=padding), padding
+
+    def decode(self, memory, padding, target):
+        """target [B,T], what stands before each wanted token: what the output layer reads, [B,T,E]."""
+        length = target.shape[1]
+        later = torch.ones(length, length, dtype=torch.bool).triu(1)
+        x = self.embed(self.target_embedding, self.target_positions, target)
+        return self.decoder(x, memory, tgt_mask=later, memory_key_padding_mask=padding)
+
+    def forward(self, source, target):
+        """Logits [B,T,V]."""
+        return self.output(self.decode(*self.encode(source), target))
+
+    @torch.no_grad()
+    def greedy(self, source):
+        """The most likely token each time, until all have <eos> or no place is left: ids [B,..]."""
+        memory, padding = self.encode(source)
+        tokens = torch.full((len(source), 1), BOS)
+        ended = torch.zeros(len(source), dtype=torch.bool)
+        while tokens.shape[1] <= self.longest and not ended.all():
+            logits = self.output(self.decode(memory, padding, tokens)[:, -1])
+            following = logits.argmax(-1).masked_fill(ended, EOS)
+            tokens = torch.cat([tokens, following.unsqueeze(1)], dim=1)
+            ended |= following == EOS
+        return tokens[:, 1:]
+
+    def decode_lines(self, source, target, lines, at_once=64):
+        """Greedy outputs for lines of text; an empty line gives an empty one."""
+        self.eval()
+        ids = source.encode_lines(lines)
+        made = [""] * len(lines)
+        order = sorted((i for i in range(len(ids)) if ids[i]), key=lambda i: len(ids[i]))
+        for begin in range(0, len(order), at_once):
+            some = order[begin : begin + at_once]
+            for i, row in zip(some, self.greedy(source_batch([ids[i] for i in some])).tolist()):
+                made[i] = target.decode(row)
+        return made
+
+    def logits_of(self, pairs, at_once=32):
+        """pairs of ids: [pairs, longest target + 1, V] as `translate logits` writes it, NaN after <eos>."""
+        self.eval()
+        length = max(len(target) for _, target in pairs) + 1
+        dtype = self.output.weight.dtype
+        out = torch.full((len(pairs), length, self.output.out_features), math.nan, dtype=dtype)
+        for begin in range(0, len(pairs), at_once):
+            some = pairs[begin : begin + at_once]
+            with torch.no_grad():
+                logits = self(*batch(some)[:2])
+            for i, (_, target) in enumerate(some):
+                out[begin + i, : len(target) + 1] = logits[i, : len(target) + 1]
+        return out.numpy()
+
+
+def pad(rows, value):
+    length = max(map(len, rows))
+    return torch.tensor([row + [value] * (length - len(row)) for row in rows])
+
+
+def source_batch(sources):
+    return pad([source + [EOS] for source in sources], PAD)
+
+
+def batch(pairs):
+    """Source [B,S], what the decoder reads [B,T], what it should say [B,T] with IGNORED as padding."""
+    return (
+        source_batch([source for source, _ in pairs]),
+        pad([[BOS] + target for _, target in pairs], PAD),
+        pad([target + [EOS] for _, target in pairs], IGNORED),
+    )
+
+
+# ---- a run -----------------------------------------------------------------------------------------
+
+
+def read_settings(run):
+    return json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
+
+
+def read_pairs(path):
+    """Lines of source<TAB>target."""
+    text = Path(path).read_text(encoding="utf-8-sig")
+    return [tuple(line.rstrip("\r").split("\t")) for line in text.rstrip("\n").split("\n")]
+
+
+def encode_pairs(pairs, source, target):
+    sources = source.encode_lines([pair[0] for pair in pairs])
+    return list(zip(sources, target.encode_lines([pair[1] for pair in pairs])))
+
+
+def load_weights(model, path):
+    """Also across types: a model in double takes the floats as they are."""
+    weights = {name: torch.from_numpy(array) for name, array in read_safetensors(path).items()}
+    model.load_state_dict(weights)
+
+
+def open_run(run, weights="model.safetensors"):
+    """The model, to evaluate, and its vocabularies. torch.set_default_dtype(torch.float64) before it: in double."""
+    source, target = open_vocabulary(run, "source"), open_vocabulary(run, "target")
+    model = Transformer(read_settings(run), len(source), len(target))
+    load_weights(model, Path(run) / weights)
+    return model.eval(), source, target
