@@ -52,16 +52,16 @@ def export(
     """
     weights = rename(state, names or {}, drop)
     width = weights["source_embedding.weight"].shape[1]
-    vocabularies = {}
+    vocabularies, orders = {}, {}
     for side, tokens in (("source", source), ("target", target)):
         embedding = f"{side}_embedding.weight"
-        order, tokens = specials_first(tokens, specials, len(weights[embedding]))
-        weights[embedding] = weights[embedding][order]
+        orders[side], tokens = specials_first(tokens, specials, len(weights[embedding]))
+        weights[embedding] = weights[embedding][orders[side]]
         vocabularies[side] = tapehead.Vocabulary(unit, tokens)
         if unscaled:
             weights[embedding] = weights[embedding] / math.sqrt(width)
     for name in ("output.weight", "output.bias"):
-        weights[name] = weights[name][order]
+        weights[name] = weights[name][orders["target"]]
     learned = "source_positions" in weights
     settings = {
         "task": "pairs",
@@ -77,38 +77,41 @@ def export(
         "norm": norm,
         "final-norm": "yes" if "encoder.norm.weight" in weights else "no",
         "activation": activation,
+        "dropout": 0,
         "positions": "learned" if learned else "sinusoidal",
     }
     check(settings, vocabularies, weights)
-    directory = Path(run)
-    directory.mkdir(parents=True)
+    if Path(run).exists():
+        raise Failure(f"{run}: exists")
+    directory = Path(f"{run}.new")  # until it is whole
+    directory.mkdir(parents=True, exist_ok=True)
     for side, vocabulary in vocabularies.items():
         vocabulary.save(directory / f"vocab.{side}.json")
     (directory / "config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     arrays = {name: weight.detach().contiguous().numpy() for name, weight in weights.items()}
     tapehead.write_safetensors(directory / "model.safetensors", arrays, {"format": "tapehead model"})
+    directory.rename(run)
 
 
 def rename(state, names, drop):
     """Each weight under tapehead's name."""
-    state = {name: weight for name, weight in state.items() if name not in drop}
     stacks = [name for name in state if name.endswith(FIRST)]
     if len(stacks) != 1:
         raise Failure(f"want one nn.Transformer: {len(stacks)} entries end in {FIRST}")
     before = stacks[0][: -len(FIRST)]
-    theirs = {theirs: ours for ours, theirs in names.items()}
     weights = {}
+    for ours, theirs in names.items():
+        if theirs not in state:
+            raise Failure(f"there is no entry {theirs}")
+        weights[ours] = state[theirs].squeeze() if ours.endswith("_positions") else state[theirs]
     for name, weight in state.items():
+        if name in drop or name in names.values():
+            continue
         inner = name[len(before) :] if name.startswith(before) else ""
-        ours = theirs.get(name, inner if inner.startswith(("encoder.", "decoder.")) else name)
-        weights[ours] = weight.squeeze() if ours.endswith("_positions") else weight
-    missing = [name for name in names if name not in weights]
-    if missing:
-        raise Failure(f"there is no entry {names[missing[0]]}")
-    for name in [name for name in weights if name.endswith(("weight", "in_proj_weight"))]:
-        bias = name[: -len("weight")] + "bias"  # layers made without a bias
-        if bias not in weights and "embedding" not in name:
-            weights[bias] = torch.zeros_like(weights[name][..., 0] if weights[name].ndim == 2 else weights[name])
+        weights[inner if inner.startswith(("encoder.", "decoder.")) else name] = weight
+    for name in [name for name in weights if name.endswith("weight") and "embedding" not in name]:
+        bias = name[: -len("weight")] + "bias"  # a layer made without one
+        weights.setdefault(bias, torch.zeros(len(weights[name]), dtype=weights[name].dtype))
     for name in ("source_embedding.weight", "target_embedding.weight", "output.weight"):
         if name not in weights:
             raise Failure(f"there is no {name}: say which it is with --{name.split('.')[0].replace('_', '-')} NAME")
@@ -203,7 +206,7 @@ def main():
             names=names,
             drop=options.drop,
         )
-    except Failure as failure:
+    except (Failure, OSError) as failure:
         sys.exit(f"export.py: {failure}")
 
 

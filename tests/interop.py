@@ -1,0 +1,149 @@
+#!/usr/bin/python3
+"""interop.py TRANSLATE: tapehead's models in PyTorch and PyTorch's in tapehead give the same logits and outputs.
+
+Prints the worst agreement of each direction, as a part of the largest logit; exits 1 where one is too bad. Works in
+the current directory, which should be empty.
+"""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import torch
+from torch import nn
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "interop"))
+
+import export
+import load
+import tapehead
+
+TOLERANCE = {False: 1e-5, True: 1e-12}  # by whether in double
+MADE = [
+    "--norm pre --positions sinusoidal",
+    "--norm post --positions learned --activation gelu",
+    "--norm pre --positions learned --activation gelu-tanh --final-norm no --target-unit word",
+    "--norm post --positions sinusoidal --final-norm yes --source-unit word",
+]
+
+
+def translate(*words, text=None):
+    done = subprocess.run([sys.argv[1], *words], input=text, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"translate {' '.join(words)}: {done.stderr}")
+    return done.stdout
+
+
+def logits_there(run, pairs, in_double):
+    translate("logits", run, "--pairs", pairs, "--out", "logits.npy", *(["--double"] if in_double else []))
+    return numpy.load("logits.npy")
+
+
+def agreement(what, here, there, in_double):
+    difference, largest = load.compare(here, there)
+    relative = difference / largest
+    if not relative <= TOLERANCE[in_double]:
+        sys.exit(f"{what}, {'double' if in_double else 'float'}: {relative:.3g} of the largest logit apart")
+    return relative
+
+
+def in_pytorch(in_double):
+    """Runs that tapehead trained."""
+    torch.set_default_dtype(torch.float64 if in_double else torch.float32)
+    worst = 0
+    for i, flags in enumerate(MADE):
+        model, source, target = tapehead.open_run(f"run{i}")
+        pairs = tapehead.encode_pairs(tapehead.read_pairs("pairs.tsv")[:40], source, target)
+        worst = max(worst, agreement(flags, model.logits_of(pairs), logits_there(f"run{i}", "some.tsv", in_double), in_double))
+        lines = [pair[0] for pair in tapehead.read_pairs("some.tsv")] + ["", "never se\u0301en"]
+        ours = translate("decode", f"run{i}", text="\n".join(lines) + "\n").split("\n")[:-1]
+        if model.decode_lines(source, target, lines) != ours:
+            sys.exit(f"{flags}: other outputs")
+    return worst
+
+
+class Translator(nn.Module):
+    """A model as people make them: nn.Transformer, which ends its stacks with norms, between other names."""
+
+    def __init__(self, words, width, longest, norm_first, learned):
+        super().__init__()
+        self.embed = nn.Embedding(words, width)
+        self.core = nn.Transformer(width, 2, 1, 2, 48, norm_first=norm_first, batch_first=True)
+        self.head = nn.Linear(width, words, bias=not norm_first)
+        if learned:
+            self.places = nn.Parameter(torch.randn(1, longest, width))
+        else:
+            self.register_buffer("places", tapehead.sinusoids(longest, width).unsqueeze(0))
+        for weight in self.parameters():
+            weight.data.add_(torch.randn_like(weight), alpha=0.1)  # norms and biases, too, tell something
+
+    def forward(self, source, target):
+        x, y = (self.embed(ids) + self.places[:, : ids.shape[1]] for ids in (source, target))
+        causal = torch.ones(target.shape[1], target.shape[1], dtype=torch.bool).triu(1)
+        return self.head(self.core(x, y, tgt_mask=causal))
+
+
+def in_tapehead(in_double):
+    """Models that PyTorch made, whose special tokens stand elsewhere, one of whose embeddings serves both sides."""
+    torch.set_default_dtype(torch.float64 if in_double else torch.float32)
+    tokens = ["</s>", "a", "b", "<p>", "<s>", "c", "d", "<?>", "e", "f"]
+    order = [3, 4, 0, 7, 1, 2, 5, 6, 8, 9]
+    pairs = [(random.choices("abcdef", k=i % 7 + 1), random.choices("abcdef", k=i % 5 + 1)) for i in range(40)]
+    Path("made.tsv").write_text("".join(f"{' '.join(s)}\t{' '.join(t)}\n" for s, t in pairs))
+    length = max(len(target) for _, target in pairs) + 1
+    worst = 0
+    for norm_first in (False, True):
+        for learned in (False, True):
+            model = Translator(len(tokens), 24, 12, norm_first, learned).to(torch.get_default_dtype()).eval()
+            run = f"made-{in_double}-{norm_first}-{learned}"
+            names = {"source_embedding.weight": "embed.weight", "target_embedding.weight": "embed.weight"}
+            names["output.weight"] = "head.weight"
+            if not norm_first:
+                names["output.bias"] = "head.bias"
+            if learned:
+                names.update(source_positions="places", target_positions="places")
+            export.export(
+                model.state_dict(),
+                run,
+                2,
+                source=tokens,
+                target=tokens,
+                specials=["<p>", "<s>", "</s>", "<?>"],
+                norm="pre" if norm_first else "post",
+                unscaled=True,
+                names=names,
+                drop=() if learned else ["places"],
+            )
+            here = numpy.full((len(pairs), length, len(tokens)), numpy.nan)
+            with torch.no_grad():
+                for i, (s, t) in enumerate(pairs):
+                    ids = [tokens.index(token) for token in s] + [0]
+                    read = [4] + [tokens.index(token) for token in t]
+                    here[i, : len(read)] = model(torch.tensor([ids]), torch.tensor([read]))[0]
+            there = logits_there(run, "made.tsv", in_double)
+            worst = max(worst, agreement(run, here[:, :, order], there, in_double))
+    return worst
+
+
+def main():
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    random.seed(1)
+    letters = "abcd\u00e9e\u0301\u6f22"
+    lines = [" ".join("".join(random.choices(letters, k=3)) for _ in range(random.randint(1, 3))) for _ in range(200)]
+    lines = [f"{line}\t{line[::-1].strip()}x\n" for line in lines]
+    Path("pairs.tsv").write_text("".join(lines))
+    Path("some.tsv").write_text("".join(lines[:40]))
+    shape = "--width 24 --heads 3 --encoder-layers 2 --decoder-layers 1 --feed-forward 40 --steps 40 --batch 16"
+    for i, flags in enumerate(MADE):
+        translate("train", "--pairs", "pairs.tsv", *shape.split(), *flags.split(), "--out", f"run{i}")
+    for in_double in (False, True):
+        kind = "double" if in_double else "float"
+        print(f"{kind}: tapehead's in PyTorch {in_pytorch(in_double):.2g}, PyTorch's in tapehead {in_tapehead(in_double):.2g}")
+
+
+if __name__ == "__main__":
+    main()
