@@ -8,9 +8,9 @@ The files are described in docs/run-directory.md.
 
 import json
 import math
+import os
 import re
 import struct
-import subprocess
 import unicodedata
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def read_safetensors(path):
 
 
 def write_safetensors(path, tensors, metadata=None):
+    """Atomically: under another name first."""
     names = {numpy.dtype(text): name for name, text in DTYPES.items()}
     header, offset = {"__metadata__": metadata} if metadata else {}, 0
     for name, array in tensors.items():
@@ -55,10 +56,11 @@ def write_safetensors(path, tensors, metadata=None):
         offset += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
+    with open(f"{path}.new", "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for array in tensors.values():
             file.write(array.tobytes())
+    os.replace(f"{path}.new", path)
 
 
 # ---- vocabularies ----------------------------------------------------------------------------------
@@ -67,25 +69,48 @@ def write_safetensors(path, tensors, metadata=None):
 SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 
 
-class Vocabulary:
-    """Tokens and their ids, of characters or words."""
+def words_of(text):
+    return [word for word in SPACE.split(unicodedata.normalize("NFC", text)) if word]
 
-    def __init__(self, unit, tokens):
+
+def plain(unit, text):
+    """The text that its tokens give back: in normal form C, and where words count, one space between them."""
+    return unicodedata.normalize("NFC", text) if unit == "character" else " ".join(words_of(text))
+
+
+class Vocabulary:
+    """Tokens and their ids: characters, words, or pieces of words (byte-pair encoding)."""
+
+    def __init__(self, unit, tokens, merges=()):
         self.unit, self.tokens = unit, tokens
         self.ids = {token: i for i, token in enumerate(tokens) if i >= len(SPECIALS)}
+        self.ranks = {tuple(merge.split(" ", 1)): rank for rank, merge in enumerate(merges)}
+        self.pieces = {}  # of each word met so far
 
     def __len__(self):
         return len(self.tokens)
 
     def cut(self, text):
         """The text's tokens, whether the vocabulary has them or not."""
-        text = unicodedata.normalize("NFC", text)
         if self.unit == "character":
-            return list(text)
-        return [word for word in SPACE.split(text) if word]
+            return list(plain(self.unit, text))
+        words = words_of(text)
+        return words if self.unit == "word" else [piece for word in words for piece in self.pieces_of(word)]
 
-    def join(self, tokens):
-        return ("" if self.unit == "character" else " ").join(tokens)
+    def pieces_of(self, word):
+        """Byte-pair encoding (Sennrich et al. 2016): the merge learned first is applied first. A space marks the
+        word's end."""
+        if word not in self.pieces:
+            row = [*word, " "]
+            while merge := min((pair for pair in zip(row, row[1:]) if pair in self.ranks), key=self.ranks.get, default=()):
+                joined, i = [], 0
+                while i < len(row):
+                    step = 2 if tuple(row[i : i + 2]) == merge else 1
+                    joined.append("".join(row[i : i + step]))
+                    i += step
+                row = joined
+            self.pieces[word] = row
+        return self.pieces[word]
 
     def encode_lines(self, lines):
         return [[self.ids.get(token, UNK) for token in self.cut(line)] for line in lines]
@@ -93,7 +118,8 @@ class Vocabulary:
     def decode(self, ids):
         """The ids' text up to the first <eos>; other special tokens are left out."""
         ids = ids[: ids.index(EOS)] if EOS in ids else ids
-        return self.join([self.tokens[i] for i in ids if i >= len(SPECIALS)])
+        text = (" " if self.unit == "word" else "").join([self.tokens[i] for i in ids if i >= len(SPECIALS)])
+        return " ".join(word for word in text.split(" ") if word) if self.unit == "bpe" else text
 
     def save(self, path):
         kept = {"format": "tapehead vocabulary", "version": 1, "unit": self.unit, "tokens": self.tokens}
@@ -103,7 +129,7 @@ class Vocabulary:
 def open_vocabulary(run, side):
     """side: "source" or "target"."""
     kept = json.loads((Path(run) / f"vocab.{side}.json").read_text(encoding="utf-8"))
-    return Vocabulary(kept["unit"], kept["tokens"])
+    return Vocabulary(kept["unit"], kept["tokens"], kept.get("merges", ()))
 
 
 # ---- the model -------------------------------------------------------------------------------------
@@ -259,6 +285,11 @@ def read_pairs(path):
 def encode_pairs(pairs, source, target):
     sources = source.encode_lines([pair[0] for pair in pairs])
     return list(zip(sources, target.encode_lines([pair[1] for pair in pairs])))
+
+
+def save_weights(model, path):
+    arrays = {name: weight.detach().contiguous().numpy() for name, weight in model.state_dict().items()}
+    write_safetensors(path, arrays, {"format": "tapehead model"})
 
 
 def load_weights(model, path):
