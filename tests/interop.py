@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""interop.py TRANSLATE: tapehead's models in PyTorch and PyTorch's in tapehead give the same logits and outputs.
+"""interop.py TRANSLATE: tapehead's models in PyTorch and PyTorch's in tapehead give the same logits,
+outputs and losses, and a peer trained in PyTorch learns as much.
 
-Prints the worst agreement of each direction, as a part of the largest logit; exits 1 where one is too bad. Works in
-the current directory, which should be empty.
+Prints the worst agreement of each direction, as a part of the largest logit; exits 1 where one is
+too bad. Works in the current directory, which should be empty.
 """
 
+import json
 import random
 import subprocess
 import sys
@@ -20,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "in
 import export
 import load
 import tapehead
+import train_peer
 
 TOLERANCE = {False: 1e-5, True: 1e-12}  # by whether in double
 MADE = [
@@ -56,8 +59,9 @@ def in_pytorch(in_double):
     worst = 0
     for i, flags in enumerate(MADE):
         model, source, target = tapehead.open_run(f"run{i}")
-        pairs = tapehead.encode_pairs(tapehead.read_pairs("pairs.tsv")[:40], source, target)
-        worst = max(worst, agreement(flags, model.logits_of(pairs), logits_there(f"run{i}", "some.tsv", in_double), in_double))
+        pairs = tapehead.encode_pairs(tapehead.read_pairs("some.tsv"), source, target)
+        there = logits_there(f"run{i}", "some.tsv", in_double)
+        worst = max(worst, agreement(flags, model.logits_of(pairs), there, in_double))
         lines = [pair[0] for pair in tapehead.read_pairs("some.tsv")] + ["", "never se\u0301en"]
         ours = translate("decode", f"run{i}", text="\n".join(lines) + "\n").split("\n")[:-1]
         if model.decode_lines(source, target, lines) != ours:
@@ -87,11 +91,11 @@ class Translator(nn.Module):
 
 
 def in_tapehead(in_double):
-    """Models that PyTorch made, whose special tokens stand elsewhere, one of whose embeddings serves both sides."""
+    """Models that PyTorch made. Their special tokens stand elsewhere, and one embedding serves both sides."""
     torch.set_default_dtype(torch.float64 if in_double else torch.float32)
     tokens = ["</s>", "a", "b", "<p>", "<s>", "c", "d", "<?>", "e", "f"]
     order = [3, 4, 0, 7, 1, 2, 5, 6, 8, 9]
-    pairs = [(random.choices("abcdef", k=i % 7 + 1), random.choices("abcdef", k=i % 5 + 1)) for i in range(40)]
+    pairs = [[random.choices("abcdef", k=i % most + 1) for most in (7, 5)] for i in range(40)]
     Path("made.tsv").write_text("".join(f"{' '.join(s)}\t{' '.join(t)}\n" for s, t in pairs))
     length = max(len(target) for _, target in pairs) + 1
     worst = 0
@@ -128,21 +132,50 @@ def in_tapehead(in_double):
     return worst
 
 
+def loss_there(run):
+    return json.loads(translate("eval", run, "--json"))["loss"]
+
+
+def held_out_there():
+    """The same pairs are held out, and their loss is the same."""
+    for i, flags in enumerate(MADE):
+        model, source, target = tapehead.open_run(f"run{i}")
+        _, held_out = train_peer.read_data(Path(f"run{i}"), tapehead.read_settings(f"run{i}"), source, target)
+        here, there = train_peer.held_out_loss(model, held_out), loss_there(f"run{i}")
+        if abs(here - there) > 2e-6 * max(1, there):
+            sys.exit(f"{flags}: held-out loss {here} here, {there} there")
+
+
+def a_peer():
+    """Trained in PyTorch from other first values, on batches in another order."""
+    train_peer.train_run(Path("run0"), Path("peer"))
+    here, there = loss_there("peer"), loss_there("run0")
+    if abs(here - there) > 0.1 * there:
+        sys.exit(f"a peer trained in PyTorch has held-out loss {here}, the run {there}")
+    return f"held-out loss of a run {there:.3f}, of its peer {here:.3f}"
+
+
 def main():
     torch.set_num_threads(1)
     torch.manual_seed(1)
     random.seed(1)
     letters = "abcd\u00e9e\u0301\u6f22"
-    lines = [" ".join("".join(random.choices(letters, k=3)) for _ in range(random.randint(1, 3))) for _ in range(200)]
+    words = ["".join(random.choices(letters, k=3)) for _ in range(100)]
+    lines = [" ".join(random.choices(words, k=random.randint(1, 3))) for _ in range(200)]
     lines = [f"{line}\t{line[::-1].strip()}x\n" for line in lines]
     Path("pairs.tsv").write_text("".join(lines))
     Path("some.tsv").write_text("".join(lines[:40]))
-    shape = "--width 24 --heads 3 --encoder-layers 2 --decoder-layers 1 --feed-forward 40 --steps 40 --batch 16"
+    shape = "--width 24 --heads 3 --encoder-layers 2 --decoder-layers 1 --feed-forward 40"
+    recipe = "--steps 60 --batch 16 --warmup 10 --rate 0.003"
     for i, flags in enumerate(MADE):
-        translate("train", "--pairs", "pairs.tsv", *shape.split(), *flags.split(), "--out", f"run{i}")
+        words = f"--pairs pairs.tsv {shape} {recipe} {flags} --out run{i}"
+        translate("train", *words.split())
+    held_out_there()
+    print(a_peer())
     for in_double in (False, True):
-        kind = "double" if in_double else "float"
-        print(f"{kind}: tapehead's in PyTorch {in_pytorch(in_double):.2g}, PyTorch's in tapehead {in_tapehead(in_double):.2g}")
+        print("double:" if in_double else "float:", "largest difference, as a part of the largest logit,")
+        print(f"  of tapehead's models in PyTorch {in_pytorch(in_double):.2g}")
+        print(f"  of PyTorch's models in tapehead {in_tapehead(in_double):.2g}")
 
 
 if __name__ == "__main__":

@@ -359,7 +359,7 @@ Test(translate_recipe, a_file_that_is_no_recipe_is_refused_with_its_name) {
   refuses(1, "recipe.json: \"widht\" is no setting; see translate train --help",
           "train --recipe recipe.json --out a");
   put_text("recipe.json", RECIPE ", \"norm\": \"past\"}");
-  refuses(1, "recipe.json: \"norm\" is missing or of the wrong kind: --norm past: want one of pre|post",
+  refuses(1, "recipe.json: \"norm\" is of the wrong kind: --norm past: want one of pre|post",
           "train --recipe recipe.json --out a");
   put_text("recipe.json", RECIPE);
   refuses(1, "recipe.json:2: ", "train --recipe recipe.json --out a");

@@ -45,6 +45,7 @@ check 0 train --pairs "$work/pairs.tsv" --recipe "$work/recipe.json" $small --ma
 check 0 train --steps 8 --out "$work/kept"
 check 0 eval "$work/kept" --use average
 check 1 eval "$work/pairs" --use best
+check 0 logits "$work/pairs" --pairs "$work/pairs.tsv" --out "$work/logits.npy" --double
 printf 'no tab\n' >"$work/bad.tsv"
 check 1 train --pairs "$work/bad.tsv" --out "$work/bad"
 check 1 train --pairs "$work/none.tsv" --out "$work/bad"

@@ -3,10 +3,10 @@
 
     export.py MODEL.pt RUN --heads 8 --source-tokens FILE --target-tokens FILE
 
-MODEL.pt holds the model's state_dict, as torch.save wrote it. What stands beside the nn.Transformer must be two
-embeddings, which are multiplied by sqrt(width) or not (--unscaled), positions that are added to them, and a linear
-output layer. What a state_dict does not say is told by flags. Everything in it must be used or passed over by name
-(--drop), so that nothing is lost unseen.
+MODEL.pt holds the model's state_dict, as torch.save wrote it. What stands beside the nn.Transformer
+must be two embeddings, which are multiplied by sqrt(width) or not (--unscaled), positions that are
+added to them, and a linear output layer. What a state_dict does not say is told by flags.
+Everything in it must be used or passed over by name (--drop), so that nothing is lost unseen.
 """
 
 import argparse
@@ -44,11 +44,12 @@ def export(
 ):
     """Writes the directory `run` from a state_dict.
 
-    source, target: the tokens in order of their ids (None: the ids themselves); specials: those among them that
-    mean padding, begin, end and unknown. names: which entries of `state` are "source_embedding.weight",
-    "target_embedding.weight", "output.weight", "output.bias", "source_positions" and "target_positions", where
-    they are called otherwise. Positions without an entry are sinusoids. max_length: with sinusoids, the longest
-    sequence in tokens; a table of n positions takes n - 1.
+    source, target: the tokens in order of their ids (None: the ids themselves); specials: those
+    among them that mean padding, begin, end and unknown. names: which entries of `state` are
+    "source_embedding.weight", "target_embedding.weight", "output.weight", "output.bias",
+    "source_positions" and "target_positions", where they are called otherwise. Positions without an
+    entry are sinusoids. max_length: with sinusoids, the longest sequence in tokens; a table of n
+    positions takes n - 1.
     """
     weights = rename(state, names or {}, drop)
     width = weights["source_embedding.weight"].shape[1]
@@ -114,7 +115,9 @@ def rename(state, names, drop):
         weights.setdefault(bias, torch.zeros(len(weights[name]), dtype=weights[name].dtype))
     for name in ("source_embedding.weight", "target_embedding.weight", "output.weight"):
         if name not in weights:
-            raise Failure(f"there is no {name}: say which it is with --{name.split('.')[0].replace('_', '-')} NAME")
+            raise Failure(
+                f"there is no {name}: say which it is with --{name.split('.')[0].replace('_', '-')} NAME"
+            )
     return weights
 
 
@@ -145,7 +148,9 @@ def check(settings, vocabularies, weights):
             raise Failure(f"there is no {name}")
     for name, weight in weights.items():
         if name not in made:
-            raise Failure(f"{name} has no place in the model: pass over it with --drop {name}, if it is no weight")
+            raise Failure(
+                f"{name} has no place in the model: pass over it with --drop {name}, if it is no weight"
+            )
         if weight.shape != made[name].shape:
             raise Failure(f"{name} is {list(weight.shape)}, not {list(made[name].shape)}")
 
@@ -155,11 +160,15 @@ def read_tokens(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", metavar="MODEL.pt", help="a state_dict")
     parser.add_argument("run", help="the directory to make")
     parser.add_argument("--heads", type=int, required=True)
-    parser.add_argument("--norm", choices=["pre", "post"], default="post", help="norm_first; default: %(default)s")
+    parser.add_argument(
+        "--norm", choices=["pre", "post"], default="post", help="norm_first; default: %(default)s"
+    )
     parser.add_argument("--activation", choices=list(tapehead.ACTIVATIONS), default="relu")
     for side in ("source", "target"):
         text = f"the {side}'s tokens in order of their ids, one a line; default: {NUMBERED}"
@@ -170,7 +179,9 @@ def main():
         help="the tokens that mean padding, begin, end and unknown; default: %(default)s",
     )
     parser.add_argument("--unit", choices=["word", "character"], default="word", help="what a token is")
-    parser.add_argument("--unscaled", action="store_true", help="the model does not multiply embeddings by sqrt(width)")
+    parser.add_argument(
+        "--unscaled", action="store_true", help="the model does not multiply embeddings by sqrt(width)"
+    )
     parser.add_argument("--max-length", type=int, default=255, help="with sinusoids; default: %(default)s")
     for role in ("source-embedding", "target-embedding", "output"):
         parser.add_argument(f"--{role}", metavar="NAME", help="its name in the state_dict, without .weight")

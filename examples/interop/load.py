@@ -16,7 +16,9 @@ import tapehead
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", help="a run's directory")
     parser.add_argument("--pairs", metavar="FILE", help="lines of source<TAB>target to compute logits of")
     parser.add_argument("--out", metavar="FILE.npy", help="where to write them")
@@ -35,7 +37,9 @@ def main():
         numpy.save(options.out, logits)
     if options.compare:
         difference, largest = compare(logits, numpy.load(options.compare))
-        print(f"largest difference {difference:.3g}, largest logit {largest:.3g}, {difference / largest:.3g} of it")
+        print(
+            f"largest difference {difference:.3g}, largest logit {largest:.3g}, {difference / largest:.3g} of it"
+        )
 
 
 def compare(here, there):

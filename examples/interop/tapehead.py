@@ -98,12 +98,11 @@ class Vocabulary:
         return words if self.unit == "word" else [piece for word in words for piece in self.pieces_of(word)]
 
     def pieces_of(self, word):
-        """Byte-pair encoding (Sennrich et al. 2016): the merge learned first is applied first. A space marks the
-        word's end."""
+        """Byte-pair encoding: the merge learned first is applied first. A space marks the word's end."""
         if word not in self.pieces:
             row = [*word, " "]
-            while merge := min((pair for pair in zip(row, row[1:]) if pair in self.ranks), key=self.ranks.get, default=()):
-                joined, i = [], 0
+            while pairs := self.ranks.keys() & zip(row, row[1:]):
+                merge, joined, i = min(pairs, key=self.ranks.get), [], 0
                 while i < len(row):
                     step = 2 if tuple(row[i : i + 2]) == merge else 1
                     joined.append("".join(row[i : i + step]))
@@ -150,7 +149,7 @@ def sinusoids(length, width):
 
 
 class Transformer(nn.Module):
-    """What `settings` (config.json) describe, from PyTorch's own layers. Its parameters have tapehead's names."""
+    """What `settings` (config.json) say, of PyTorch's own layers. Its parameters have tapehead's names."""
 
     def __init__(self, settings, source_vocabulary, target_vocabulary):
         super().__init__()
@@ -172,23 +171,31 @@ class Transformer(nn.Module):
         def norm():
             return nn.LayerNorm(width) if final_norm == "yes" or (pre and final_norm == "auto") else None
 
-        self.source_embedding = nn.Embedding(source_vocabulary, width)
+        # Of two names of one parameter, as with tied embeddings, the file has the one that comes first here.
+        tie = settings.get("tie", "none")
         self.target_embedding = nn.Embedding(target_vocabulary, width)
-        self.encoder = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(**layer), settings["encoder-layers"], norm(), enable_nested_tensor=False
+        tied_source = tie in ("source", "all")
+        self.source_embedding = (
+            self.target_embedding if tied_source else nn.Embedding(source_vocabulary, width)
         )
-        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**layer), settings["decoder-layers"], norm())
+        encoder_layer = nn.TransformerEncoderLayer(**layer)
+        decoder_layer = nn.TransformerDecoderLayer(**layer)
+        self.encoder = nn.TransformerEncoder(
+            encoder_layer, settings["encoder-layers"], norm(), enable_nested_tensor=False
+        )
+        self.decoder = nn.TransformerDecoder(decoder_layer, settings["decoder-layers"], norm())
         self.output = nn.Linear(width, target_vocabulary)
+        if tie in ("output", "all"):
+            self.output.weight = self.target_embedding.weight
         self.dropout = nn.Dropout(settings["dropout"])
-        if positions == "learned":
-            self.source_positions = nn.Parameter(torch.zeros(self.longest, width))
-            self.target_positions = nn.Parameter(torch.zeros(self.longest, width))
-        elif positions == "sinusoidal":
-            table = sinusoids(self.longest, width)
-            self.register_buffer("source_positions", table, persistent=False)
-            self.register_buffer("target_positions", table, persistent=False)
-        else:
-            raise ValueError(f"positions {positions}: PyTorch's layers know sinusoidal and learned ones")
+        for side in ("source_positions", "target_positions"):
+            if positions == "learned":
+                self.register_parameter(side, nn.Parameter(torch.zeros(self.longest, width)))
+            elif positions in ("sinusoidal", "none"):
+                table = sinusoids(self.longest, width) * (positions == "sinusoidal")
+                self.register_buffer(side, table, persistent=False)
+            else:
+                raise ValueError(f"positions {positions}: want sinusoidal, learned or none")
         self.to(torch.get_default_dtype())
 
     def embed(self, embedding, positions, ids):
@@ -213,15 +220,19 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def greedy(self, source):
-        """The most likely token each time, until all have <eos> or no place is left: ids [B,..]."""
+        """The most likely token each time, until <eos> or no place is left: ids [B,longest], then <eos>.
+
+        Nothing is kept from token to token: `translate decode` is for more than a few lines."""
         memory, padding = self.encode(source)
-        tokens = torch.full((len(source), 1), BOS)
-        ended = torch.zeros(len(source), dtype=torch.bool)
-        while tokens.shape[1] <= self.longest and not ended.all():
-            logits = self.output(self.decode(memory, padding, tokens)[:, -1])
-            following = logits.argmax(-1).masked_fill(ended, EOS)
-            tokens = torch.cat([tokens, following.unsqueeze(1)], dim=1)
-            ended |= following == EOS
+        tokens = torch.full((len(source), self.longest + 1), EOS)
+        tokens[:, 0] = BOS
+        going = torch.arange(len(source))
+        for length in range(1, self.longest + 1):
+            last = self.decode(memory[going], padding[going], tokens[going, :length])[:, -1]
+            tokens[going, length] = self.output(last).argmax(-1)
+            going = going[tokens[going, length] != EOS]
+            if not len(going):
+                break
         return tokens[:, 1:]
 
     def decode_lines(self, source, target, lines, at_once=64):
@@ -288,18 +299,22 @@ def encode_pairs(pairs, source, target):
 
 
 def save_weights(model, path):
-    arrays = {name: weight.detach().contiguous().numpy() for name, weight in model.state_dict().items()}
+    arrays = {name: weight.detach().contiguous().numpy() for name, weight in model.named_parameters()}
     write_safetensors(path, arrays, {"format": "tapehead model"})
 
 
 def load_weights(model, path):
     """Also across types: a model in double takes the floats as they are."""
     weights = {name: torch.from_numpy(array) for name, array in read_safetensors(path).items()}
-    model.load_state_dict(weights)
+    named = dict(model.named_parameters())
+    tied = {name: weights["target_embedding.weight"] for name in model.state_dict() if name not in named}
+    model.load_state_dict(weights | tied)
 
 
 def open_run(run, weights="model.safetensors"):
-    """The model, to evaluate, and its vocabularies. torch.set_default_dtype(torch.float64) before it: in double."""
+    """The model, to evaluate, and its vocabularies.
+
+    In double after torch.set_default_dtype(torch.float64)."""
     source, target = open_vocabulary(run, "source"), open_vocabulary(run, "target")
     model = Transformer(read_settings(run), len(source), len(target))
     load_weights(model, Path(run) / weights)

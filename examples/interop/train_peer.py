@@ -3,10 +3,10 @@
 
     train_peer.py RUN --out PEER
 
-RUN is a run of pairs. PEER becomes one, too: `translate eval PEER`, `translate decode PEER < lines` and
-`load.py PEER < lines` say how well the peer does. Alike are also the number of updates, how batches are cut and
-how first values are drawn; not alike are the random numbers themselves. There is no mean of weights (--ema,
---average) and no end before --steps (--patience).
+RUN is a run of pairs. PEER becomes one, too: `translate eval PEER`, `translate decode PEER < lines`
+and `load.py PEER < lines` say how well the peer does. Alike are also the number of updates, how
+batches are cut and how first values are drawn; not alike are the random numbers themselves. There
+is no mean of weights (--ema, --average) and no end before --steps (--patience).
 """
 
 import argparse
@@ -41,7 +41,8 @@ def philox(stream, position):
     low, half = numpy.uint64(0xFFFFFFFF), numpy.uint64(32)
     c0, c1, c2, c3 = position & low, position >> half, stream & low, stream >> half
     for step in range(10):
-        k0, k1 = (numpy.uint64((key * step + start) & 0xFFFFFFFF) for key, start in ((0x9E3779B9, SPLIT_SEED), (0xBB67AE85, 0)))
+        k0 = numpy.uint64((SPLIT_SEED + 0x9E3779B9 * step) & 0xFFFFFFFF)
+        k1 = numpy.uint64(0xBB67AE85 * step & 0xFFFFFFFF)
         p0, p1 = numpy.uint64(0xD2511F53) * c0, numpy.uint64(0xCD9E8D57) * c2
         c0, c1, c2, c3 = p1 >> half ^ c1 ^ k0, p1 & low, p0 >> half ^ c3 ^ k1, p0 & low
     return c0 | c1 << half
@@ -62,14 +63,23 @@ def held_out(texts, part):
 
 def read_data(run, settings, source, target):
     """Pairs of ids: to train on, and held out."""
-    train = tapehead.read_pairs(run / "pairs.tsv")
+
+    def sources(pairs):
+        return [tapehead.plain(source.unit, pair[0]) for pair in pairs]
+
+    def encoded(pairs, keep):
+        ids = tapehead.encode_pairs([pair for pair, kept in zip(pairs, keep) if kept], source, target)
+        return [pair for pair in ids if max(map(len, pair)) <= settings["max-length"]]
+
+    pairs = tapehead.read_pairs(run / "pairs.tsv")
     if (run / "valid.tsv").exists():
         valid = tapehead.read_pairs(run / "valid.tsv")
-    else:
-        out = held_out([tapehead.plain(source.unit, pair[0]) for pair in train], settings["held-out-part"])
-        valid = [pair for pair, is_out in zip(train, out) if is_out][: settings["held-out"]]
-        train = [pair for pair, is_out in zip(train, out) if not is_out]
-    return [tapehead.encode_pairs(pairs, source, target) for pairs in (train, valid)]
+        known = set(sources(valid))
+        return encoded(pairs, [text not in known for text in sources(pairs)]), encoded(
+            valid, [True] * len(valid)
+        )
+    out = held_out(sources(pairs), settings["held-out-part"])
+    return encoded(pairs, ~out), encoded(pairs, out)[: settings["held-out"]]
 
 
 def epoch(pairs, settings):
@@ -87,9 +97,10 @@ def length_of(pair):
 
 def cut_by_count(pairs, size):
     """Whole batches only; what is left over has its turn in another epoch."""
-    pairs = pairs[: len(pairs) // size * size]
-    pools = [sorted(pairs[i : i + POOL_BATCHES * size], key=length_of) for i in range(0, len(pairs), POOL_BATCHES * size)]
-    return [pool[i : i + size] for pool in pools for i in range(0, len(pool), size)]
+    pairs, pool = pairs[: len(pairs) // size * size], POOL_BATCHES * size
+    for i in range(0, len(pairs), pool):
+        pairs[i : i + pool] = sorted(pairs[i : i + pool], key=length_of)
+    return [pairs[i : i + size] for i in range(0, len(pairs), size)]
 
 
 def cut_by_tokens(pairs, most):
@@ -175,7 +186,7 @@ def tokens_of(pairs):
 
 
 def update(model, optimizer, batches, settings, step):
-    """One update from one or more batches (--accumulate), each token with the same weight. Returns the loss."""
+    """One update from the mean over the tokens of all batches (--accumulate). Returns the loss."""
     optimizer.zero_grad(set_to_none=True)
     tokens, total = sum(map(tokens_of, batches)), 0.0
     for pairs in batches:
@@ -232,8 +243,30 @@ def train(model, train_pairs, valid_pairs, settings, out):
         losses, tokens, begun = [], 0, time.monotonic()
 
 
+def train_run(run, out, **changes):
+    """`changes`: settings that are to be others than the run's, where not None."""
+    settings = tapehead.read_settings(run)
+    settings.update({name: value for name, value in changes.items() if value is not None})
+    if settings["task"] != "pairs":
+        sys.exit(f"train_peer.py: {run} is a run of the task {settings['task']}: want one of pairs")
+    if out.exists():
+        sys.exit(f"train_peer.py: {out}: exists")
+    random.seed(settings["seed"])
+    torch.manual_seed(settings["seed"])
+    source, target = (tapehead.open_vocabulary(run, side) for side in ("source", "target"))
+    pairs, valid = read_data(run, settings, source, target)
+    model = tapehead.Transformer(settings, len(source), len(target))
+    first_values(model, settings)
+    count = sum(weight.numel() for weight in model.parameters())
+    print(f"{count} parameters, {len(pairs)} pairs to train on, {len(valid)} held out", flush=True)
+    begin_peer(run, out, settings)
+    train(model, pairs, valid, settings, out)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="a run of pairs")
     parser.add_argument("--out", type=Path, required=True, metavar="PEER", help="the directory to make")
     parser.add_argument("--steps", type=int, help="updates; default: the run's")
@@ -241,24 +274,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    settings = tapehead.read_settings(options.run)
-    for name in ("steps", "seed"):
-        if getattr(options, name) is not None:
-            settings[name] = getattr(options, name)
-    if settings["task"] != "pairs":
-        sys.exit(f"train_peer.py: {options.run} is a run of the task {settings['task']}: want one of pairs")
-    if options.out.exists():
-        sys.exit(f"train_peer.py: {options.out}: exists")
-    random.seed(settings["seed"])
-    torch.manual_seed(settings["seed"])
-    source, target = (tapehead.open_vocabulary(options.run, side) for side in ("source", "target"))
-    train_pairs, valid_pairs = read_data(options.run, settings, source, target)
-    model = tapehead.Transformer(settings, len(source), len(target))
-    first_values(model, settings)
-    count = sum(weight.numel() for weight in model.parameters())
-    print(f"{count} parameters, {len(train_pairs)} pairs to train on, {len(valid_pairs)} held out", flush=True)
-    begin_peer(options.run, options.out, settings)
-    train(model, train_pairs, valid_pairs, settings, options.out)
+    train_run(options.run, options.out, steps=options.steps, seed=options.seed)
 
 
 if __name__ == "__main__":
