@@ -63,5 +63,5 @@ double th_chrf_score(const th_measure *measure, const double *counts) {
   if (precision + recall <= 0) return 0;
   precision /= orders;
   recall /= orders;
-  return 100 * (1 + square) * precision * recall / (square * precision + recall);
+  return 100 * ((1 + square) * precision * recall / (square * precision + recall));
 }
