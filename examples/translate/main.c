@@ -12,6 +12,7 @@ static const char usage[] =
     "  translate train --out DIR                   go on with the run in DIR\n"
     "  translate decode DIR                        lines on standard input, outputs on standard output\n"
     "  translate eval DIR [--pairs FILE] [--json]  how well it does on what it has not seen\n"
+    "  translate score --reference A --output B    how near the lines of B come to those of A\n"
     "  translate gradcheck [DIR]                   its gradients against finite differences\n"
     "\n"
     "Each command explains itself with --help. Exit status: 0 well, 1 failure, 2 wrong usage,\n"
@@ -24,6 +25,7 @@ static struct {
 } commands[] = {{"train", "translate train", train_command},
                 {"decode", "translate decode", decode_command},
                 {"eval", "translate eval", eval_command},
+                {"score", "translate score", score_command},
                 {"gradcheck", "translate gradcheck", gradcheck_command}};
 
 th_status directory_argument(int argc, const char **argv, const char *wanted, const char **directory,
@@ -73,7 +75,7 @@ int main(int argc, char **argv) {
     if (!status) status = finish_output(&error);
     return status ? complain(commands[i].name, error.text, status == TH_EINVAL ? 2 : 1) : 0;
   }
-  static const char wanted[] = "want train, decode, eval or gradcheck; see translate --help";
+  static const char wanted[] = "want train, decode, eval, score or gradcheck; see translate --help";
   if (argc < 2) th_error_set(&error, TH_EINVAL, "no command: %s", wanted);
   else th_error_set(&error, TH_EINVAL, "unknown command %s: %s", argv[1], wanted);
   return complain(NULL, error.text, 2);

@@ -38,6 +38,11 @@ th_status run_open(run *r, const char *directory, const settings *s, const given
                    th_error *error);
 void run_free(run *r);
 
+/* Weights by the name of --use: last (model.safetensors), best, average or ema (their own files). check: TH_EINVAL for
+ * another name. */
+th_status weights_check(const char *name, th_error *error);
+th_status weights_use(run *r, const char *name, th_error *error);
+
 /* One file holds all that is needed to go on (weights, moments, step), so that no crash leaves half of a
  * checkpoint; model.safetensors, written after it, is for those who only want the weights. */
 th_status run_save(run *r, th_error *error);
