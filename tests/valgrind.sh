@@ -27,6 +27,8 @@ echo abcd >"$work/in"
 check 0 decode "$work/toy" <"$work/in"
 check 0 eval "$work/toy" --json
 check 0 gradcheck "$work/toy"
+check 0 score --reference "$work/in" --reference "$work/in" --output "$work/in" --output "$work/in"
+check 1 score --reference "$work/in" --output "$work/none"
 i=0
 while [ $i -lt 60 ]; do
   printf 'word%d\tmot%d\n' $i $i

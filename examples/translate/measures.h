@@ -1,4 +1,4 @@
-/* The measures that are printed: their names, their counts over a corpus, and their intervals, as a table and as JSON. */
+/* The measures that are printed: names, counts over a corpus, intervals; as a table and as JSON. */
 #ifndef TRANSLATE_MEASURES_H
 #define TRANSLATE_MEASURES_H
 

@@ -115,7 +115,7 @@ static th_status same_count(const char *path, const lines *l, const char *first_
 
 static th_status read_all(corpus *c, const score_options *o, th_error *error) {
   c->reference_count = count_of(o->references);
-  c->references = calloc((size_t)c->reference_count, sizeof *c->references);
+  c->references = calloc((size_t)c->reference_count + 1, sizeof *c->references);
   if (!c->references) return th_error_set(error, TH_ENOMEM, "no memory for the references");
   th_status status = TH_OK;
   for (int i = 0; i < c->reference_count && !status; i++) {

@@ -21,7 +21,7 @@ static th_status count_orders(const th_sequence *output, const th_sequence *refe
 
 static th_status count_best(const th_measure *m, const th_sequences *letters, const th_sequences *words,
                             double *counts, th_error *error) {
-  double some[TH_COUNTS_MAX], best = -1;
+  double some[TH_COUNTS_MAX] = {0}, best = -1;
   for (int64_t i = 1; i < letters->count; i++) {
     th_status status = count_orders(&letters->of[0], &letters->of[i], m->order, some, error);
     if (!status && m->word_order)

@@ -7,10 +7,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-th_status th_measure_no_memory(th_error *error) {
-  return th_error_set(error, TH_ENOMEM, "measure: out of memory");
-}
-
 th_measure th_measure_settled(const th_measure *measure) {
   th_measure m = *measure;
   if (!m.order) m.order = m.kind == TH_CHRF ? 6 : 4;

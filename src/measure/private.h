@@ -4,7 +4,9 @@
 
 #include "tapehead/measure.h"
 
-th_status th_measure_no_memory(th_error *error);
+static inline th_status th_measure_no_memory(th_error *error) {
+  return th_error_set(error, TH_ENOMEM, "measure: out of memory");
+}
 
 /* ---- sequences.c ---- */
 

@@ -117,7 +117,6 @@ th_status th_measure_tokens(char **tokens, const char *line, th_error *error) {
   space_pairs(b, a, is_digit, is_dash, false);
   join_words(b);
   free(a);
-  char *shorter = realloc(b, strlen(b) + 1);
-  *tokens = shorter ? shorter : b;
+  *tokens = b;
   return TH_OK;
 }
