@@ -145,6 +145,13 @@ Test(translate_score, pronunciations_of_one_word_are_one_item) {
   assert_says("nrefs:2");
 }
 
+Test(translate_score, sources_with_unknown_characters_are_not_taken_for_one_another) {
+  make_run();
+  put_text("other.tsv", "xa\ta\nya\tb\naa\ta\naa\tb\n");
+  works("eval run --pairs other.tsv --json");
+  is("count", 3);
+}
+
 Test(translate_score, the_loss_counts_every_pair) {
   make_run();
   put_text("one.tsv", "aaaa\ta a a\n");

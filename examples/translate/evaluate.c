@@ -26,7 +26,10 @@ static bool same_ids(const int32_t *a, int64_t n, const int32_t *b, int64_t m) {
   return n == m && !memcmp(a, b, (size_t)n * sizeof *a);
 }
 
+/* Sources with an unknown token may have been different ones. */
 static bool same_source(const example *x, const example *y) {
+  for (int64_t i = 0; i < x->source_length; i++)
+    if (x->source[i] == TH_UNK) return false;
   return same_ids(x->source, x->source_length, y->source, y->source_length);
 }
 
@@ -35,12 +38,12 @@ static bool same_target(const example *x, const example *y) {
 }
 
 static int by_first_pair(const void *a, const void *b) {
-  int32_t i = *((const item *)a)->pair, j = *((const item *)b)->pair;
+  int32_t i = *((const eval_item *)a)->pair, j = *((const eval_item *)b)->pair;
   return (i > j) - (i < j);
 }
 
 /* Puts the item's pairs of different targets first, and counts them. */
-static void gather_references(const evaluation *e, item *it) {
+static void gather_references(const evaluation *e, eval_item *it) {
   int32_t *pair = (int32_t *)(uintptr_t)it->pair;
   for (int64_t i = 0; i < it->count; i++) {
     int64_t k = 0;
@@ -60,7 +63,7 @@ static void group(evaluation *e) {
   qsort_r(e->order, (size_t)e->pairs, sizeof *e->order, by_source, (void *)(uintptr_t)all);
   for (int64_t i = 0; i < e->pairs; i++) {
     if (!i || !same_source(&all[e->order[i - 1]], &all[e->order[i]]))
-      e->items[e->count++] = (item){.pair = e->order + i};
+      e->items[e->count++] = (eval_item){.pair = e->order + i};
     e->items[e->count - 1].count++;
   }
   qsort(e->items, (size_t)e->count, sizeof *e->items, by_first_pair);
@@ -218,7 +221,7 @@ static th_status text_of(const th_vocabulary *v, const int32_t *ids, int64_t cou
 }
 
 static th_status count_item(evaluation *e, const th_vocabulary *v, int64_t i, char **texts, th_error *error) {
-  const item *it = &e->items[i];
+  const eval_item *it = &e->items[i];
   int64_t limit = e->made.shape[1], n = 0;
   th_status status =
       text_of(v, (const int32_t *)e->made.data + i * limit, limit, UNKNOWN_MADE, &texts[n++], error);
@@ -246,8 +249,8 @@ static th_status make_room(evaluator *v, th_error *error) {
   evaluation *e = v->e;
   const data *d = &v->run->data;
   int64_t limit = v->run->model->config.max_length;
-  measure which[] = {EXACT_MATCH, CHARACTER_ERRORS, WORD_ERRORS, BLEU,      CHRF,
-                     CHRF_WORDS,  TOKEN_ACCURACY,   LOSS,        PERPLEXITY};
+  measure_id which[] = {EXACT_MATCH, CHARACTER_ERRORS, WORD_ERRORS, BLEU,      CHRF,
+                        CHRF_WORDS,  TOKEN_ACCURACY,   LOSS,        PERPLEXITY};
   if (th_vocabulary_unit(d->target) == TH_UNIT_WORD) which[2] = TOKEN_ERRORS;
   e->order = calloc((size_t)e->pairs + 1, sizeof *e->order);
   e->items = calloc((size_t)e->pairs + 1, sizeof *e->items);

@@ -10,12 +10,12 @@ typedef struct item {
   const int32_t *pair; /* [count]: places in the examples */
   int64_t count;
   int64_t references; /* so many of them, the first, have different targets */
-} item;
+} eval_item;
 
 typedef struct evaluation {
   const example *examples; /* [pairs], the caller's */
   int64_t pairs, count;    /* count: items */
-  item *items;             /* [count], in the order in which their sources stand first */
+  eval_item *items;        /* [count], in the order in which their sources stand first */
   int32_t *order;          /* what their pairs point into */
   th_tensor made;          /* TH_I32 [count,limit]: an output for each, TH_EOS from its end on */
   scorecard card;          /* counts for each item */

@@ -31,7 +31,7 @@ static const struct {
 
 /* ---- counts --------------------------------------------------------------------------------------------- */
 
-th_status scorecard_new(scorecard *card, const measure *which, int count, int64_t items, th_error *error) {
+th_status scorecard_new(scorecard *card, const measure_id *which, int count, int64_t items, th_error *error) {
   *card = (scorecard){.count = count};
   th_status status = TH_OK;
   for (int i = 0; i < count && !status; i++) {
@@ -56,13 +56,13 @@ th_status scorecard_count(scorecard *card, int64_t item, const char *output, con
   return status;
 }
 
-static const th_counts *find(const scorecard *card, measure m) {
+static const th_counts *find(const scorecard *card, measure_id m) {
   for (int i = 0; i < card->count; i++)
     if (card->which[i] == m) return &card->counts[i];
   return NULL;
 }
 
-void scorecard_add(scorecard *card, measure m, int64_t item, double n, double d) {
+void scorecard_add(scorecard *card, measure_id m, int64_t item, double n, double d) {
   const th_counts *counts = find(card, m);
   if (!counts) return;
   double *at = th_counts_item(counts, item);
@@ -70,7 +70,7 @@ void scorecard_add(scorecard *card, measure m, int64_t item, double n, double d)
   at[1] += d;
 }
 
-double scorecard_score(const scorecard *card, measure m) {
+double scorecard_score(const scorecard *card, measure_id m) {
   const th_counts *counts = find(card, m);
   return counts ? th_counts_score(counts) : NAN;
 }
@@ -89,7 +89,7 @@ th_status scorecard_compare(const scorecard *a, const scorecard *b, th_pool *poo
 
 /* ---- tables --------------------------------------------------------------------------------------------- */
 
-static void print_interval(measure m, const th_interval *i, int width) {
+static void print_interval(measure_id m, const th_interval *i, int width) {
   int digits = rows[m].digits;
   double scale = rows[m].scale;
   char between[64];

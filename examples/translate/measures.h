@@ -18,24 +18,24 @@ typedef enum {
   LOSS,
   PERPLEXITY,
   MEASURES
-} measure;
+} measure_id;
 
 /* Some measures of one system's outputs. */
 typedef struct scorecard {
   int count;
-  measure which[MEASURES];
+  measure_id which[MEASURES];
   th_counts counts[MEASURES]; /* [count] */
 } scorecard;
 
 /* Counts of zero for `items` items. */
-th_status scorecard_new(scorecard *card, const measure *which, int count, int64_t items, th_error *error);
+th_status scorecard_new(scorecard *card, const measure_id *which, int count, int64_t items, th_error *error);
 void scorecard_free(scorecard *card);
 /* Counts one output under every measure of texts. */
 th_status scorecard_count(scorecard *card, int64_t item, const char *output, const char *const *references,
                           int64_t reference_count, th_error *error);
 /* Counts of the caller's: adds n and d to the item's; nothing where the card has no such measure. */
-void scorecard_add(scorecard *card, measure m, int64_t item, double n, double d);
-double scorecard_score(const scorecard *card, measure m); /* NaN: not on the card */
+void scorecard_add(scorecard *card, measure_id m, int64_t item, double n, double d);
+double scorecard_score(const scorecard *card, measure_id m); /* NaN: not on the card */
 
 /* Of 1000 resamples at 95 %, the same ones every time. */
 th_status scorecard_intervals(const scorecard *card, th_pool *pool, th_interval intervals[MEASURES],

@@ -132,7 +132,7 @@ static th_status read_all(corpus *c, const score_options *o, th_error *error) {
 }
 
 static th_status count_output(corpus *c, int output, th_error *error) {
-  static const measure which[] = {EXACT_MATCH, CHARACTER_ERRORS, WORD_ERRORS, BLEU, CHRF, CHRF_WORDS};
+  static const measure_id which[] = {EXACT_MATCH, CHARACTER_ERRORS, WORD_ERRORS, BLEU, CHRF, CHRF_WORDS};
   const lines *l = &c->outputs[output];
   const char **references = calloc((size_t)c->reference_count, sizeof *references);
   th_status status = references ? TH_OK : th_error_set(error, TH_ENOMEM, "no memory for the references");
