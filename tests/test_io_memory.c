@@ -1,5 +1,7 @@
-/* Every function of this room, with each of its allocations failing in turn. */
+/* Every function of this room, and of measure, with each of its allocations failing in turn. */
 #include "test_io_directory.h"
+
+#include "tapehead/measure.h"
 
 #include <errno.h>
 
@@ -156,6 +158,25 @@ static th_status read_metrics(th_error *error) {
   return status;
 }
 
+static th_status measure_texts(th_error *error) {
+  double counts[TH_COUNTS_MAX];
+  th_status status = TH_OK;
+  for (th_measure_kind kind = TH_EXACT_MATCH; kind <= TH_CHRF && status == TH_OK; kind++)
+    status = th_measure_count(&(th_measure){.kind = kind, .word_order = 2}, "a, b c",
+                              (const char *[]){"a b, c d", "a"}, 2, counts, error);
+  return status;
+}
+
+static th_status compare_systems(th_error *error) {
+  th_counts c;
+  th_comparison comparison;
+  th_status status = th_counts_new(&c, &(th_measure){.kind = TH_RATIO}, 3, error);
+  if (status != TH_OK) return status;
+  status = th_bootstrap_compare(NULL, &c, &c, 1, &comparison, error);
+  th_counts_free(&c);
+  return status;
+}
+
 Test(io, says_so_and_leaks_nothing_when_memory_runs_out, .init = enter_directory, .fini = leave_directory) {
   static const struct {
     const char *name;
@@ -174,6 +195,8 @@ Test(io, says_so_and_leaks_nothing_when_memory_runs_out, .init = enter_directory
       {"loading a vocabulary of pieces", load_vocabulary},
       {"reading metrics", read_metrics},
       {"resuming metrics", resume_metrics},
+      {"measuring texts", measure_texts},
+      {"comparing systems", compare_systems},
   };
   put_text("m.jsonl", "{\"step\":1,\"loss\":1}\n{\"step\":2,\"loss\":2}\n");
   for (size_t i = 0; i < sizeof works / sizeof *works; i++) exhaust(works[i].name, works[i].work);

@@ -101,9 +101,9 @@ Test(translate_eval, json_is_one_line_of_json) {
 Test(translate_eval, the_table_says_the_same) {
   char wanted[64];
   works("eval run --json");
-  snprintf(wanted, sizeof wanted, "loss                  %8.5f\n", number("loss"));
+  snprintf(wanted, sizeof wanted, "\nloss                  %8.5f    [", number("loss"));
   works("eval run");
-  assert_says("sequences                   20\n");
+  assert_says("sequences                   20    95 % interval\n");
   assert_says(wanted);
 }
 

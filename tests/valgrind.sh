@@ -32,6 +32,8 @@ check 0 gradcheck "$work/toy"
 # shellcheck disable=SC2086
 check 0 train --task addition --min-length 1 --room 20 --steps 3 $small --out "$work/sums"
 check 0 eval "$work/sums" --max-length 9
+check 0 score --reference "$work/in" --reference "$work/in" --output "$work/in" --output "$work/in"
+check 1 score --reference "$work/in" --output "$work/none"
 i=0
 while [ $i -lt 60 ]; do
   printf 'word%d\tmot%d\n' $i $i

@@ -3,13 +3,14 @@
 #ifndef TRANSLATE_COMMANDS_H
 #define TRANSLATE_COMMANDS_H
 
-#include "run.h"
+#include "evaluate.h"
 
 th_status train_command(int argc, const char **argv, th_error *error);
 th_status decode_command(int argc, const char **argv, th_error *error);
 th_status eval_command(int argc, const char **argv, th_error *error);
 th_status tokens_command(int argc, const char **argv, th_error *error);
 th_status logits_command(int argc, const char **argv, th_error *error);
+th_status score_command(int argc, const char **argv, th_error *error);
 th_status gradcheck_command(int argc, const char **argv, th_error *error);
 
 #define STOPPED_BY_SIGNAL \
@@ -18,16 +19,6 @@ th_status gradcheck_command(int argc, const char **argv, th_error *error);
 /* The one argument DIR of a command without flags, or --help. */
 th_status directory_argument(int argc, const char **argv, const char *usage, const char **directory,
                              th_error *error);
-
-/* How well the model does on `count` held-out examples. */
-typedef struct score {
-  int64_t count, exact;
-  double loss;             /* mean over tokens, without label smoothing */
-  double token_accuracy;   /* given the right tokens before */
-  double exact_match;      /* of greedy decoding, whole sequences */
-  double character_errors; /* edits per character of the wanted text */
-} score;
-th_status evaluate(run *r, const example *examples, int64_t count, score *result, th_error *error);
 
 /* heatmaps/ and curve.png; `*count` says how many pictures. */
 th_status draw_pictures(run *r, int *count, th_error *error);

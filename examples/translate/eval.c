@@ -8,24 +8,29 @@
 
 typedef struct eval_options {
   char *pairs, *use, *directory;
+  run_weights weights;
   int training, json, show, min_length, max_length; /* lengths 0: the run's own */
 } eval_options;
+
+static th_status no_memory(th_error *error) {
+  return th_error_set(error, TH_ENOMEM, "no memory for the command line");
+}
 
 static th_status parse(int argc, const char **argv, eval_options *o, th_error *error) {
   struct poptOption options[] = {
       {"pairs", '\0', POPT_ARG_STRING, &o->pairs, 0,
        "evaluate on every pair of FILE, not on the held-out examples", "FILE"},
-      {"use", '\0', POPT_ARG_STRING, &o->use, 0, "which weights of the run (default: last)",
-       "last|best|average|ema"},
       {"training", '\0', POPT_ARG_NONE, &o->training, 0, "evaluate on the pairs it was trained on", NULL},
       {"min-length", '\0', POPT_ARG_INT, &o->min_length, 0,
        "make held-out toy sequences of at least this length, not the run's", "N"},
       {"max-length", '\0', POPT_ARG_INT, &o->max_length, 0, "and of at most this", "N"},
+      {"use", '\0', POPT_ARG_STRING, &o->use, 0, "which weights of the run (default: last)",
+       "last|best|average|ema"},
       {"show", '\0', POPT_ARG_INT, &o->show, 0, "print the first N examples: source, wanted, made", "N"},
       {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print one line of JSON", NULL},
       POPT_AUTOHELP POPT_TABLEEND};
   poptContext context = poptGetContext("translate eval", argc, argv, options, 0);
-  if (!context) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
+  if (!context) return no_memory(error);
   poptSetOtherOptionHelp(context, "DIR [OPTION...]");
   int option = poptGetNextOpt(context);
   th_status status = TH_OK;
@@ -35,57 +40,60 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
   const char *directory = status ? NULL : poptGetArg(context);
   if (!status && (!directory || poptPeekArg(context)))
     status = th_error_set(error, TH_EINVAL, "want one run's directory: translate eval DIR");
-  if (!status && o->pairs && (o->min_length || o->max_length))
-    status = th_error_set(error, TH_EINVAL, "--pairs and lengths of toy sequences: want one of the two");
   if (!status && o->pairs && o->training)
     status = th_error_set(error, TH_EINVAL, "--pairs and --training: want one of the two");
+  if (!status && o->pairs && (o->min_length || o->max_length))
+    status = th_error_set(error, TH_EINVAL, "--pairs and lengths of toy sequences: want one of the two");
   if (!status && (o->min_length < 0 || o->max_length < 0))
     status = th_error_set(error, TH_EINVAL, "--min-length and --max-length: want whole numbers above 0");
-  if (!status && !(o->directory = strdup(directory)))
-    status = th_error_set(error, TH_ENOMEM, "no memory for the command line");
+  if (!status && o->use) status = run_weights_parse(o->use, &o->weights, error);
+  if (!status && !(o->directory = strdup(directory))) status = no_memory(error);
   poptFreeContext(context);
   return status;
 }
 
-static void print_score(const score *s, bool json) {
-  if (json)
-    printf("{\"count\": %lld, \"exact_match\": %.6f, \"token_accuracy\": %.6f, \"character_error_rate\": "
-           "%.6f, \"loss\": %.6f}\n",
-           (long long)s->count, s->exact_match, s->token_accuracy, s->character_errors, s->loss);
-  else
-    printf("sequences             %8lld\nexact match           %8.2f %%\ntoken accuracy        %8.2f "
-           "%%\ncharacter error rate  %8.2f %%\n"
-           "loss                  %8.5f\n",
-           (long long)s->count, 100 * s->exact_match, 100 * s->token_accuracy, 100 * s->character_errors,
-           s->loss);
+/* ---- printing ------------------------------------------------------------------------------------------- */
+
+static int64_t references_of(const evaluation *e) {
+  for (int64_t i = 1; i < e->count; i++)
+    if (e->items[i].references != e->items[0].references) return 0;
+  return e->count ? e->items[0].references : 0;
 }
 
-static void print_text(const th_vocabulary *v, const int32_t *ids, int64_t count, const char *end) {
+static th_status print_evaluation(const evaluation *e, run *r, const eval_options *o, th_error *error) {
+  th_interval intervals[MEASURES];
+  th_status status = scorecard_intervals(&e->card, r->pool, intervals, error);
+  if (status) return status;
+  if (o->json) {
+    json_t *object = json_pack("{s: I, s: I, s: s}", "count", (json_int_t)e->count, "pairs",
+                               (json_int_t)e->pairs, "weights", run_weights_name(o->weights));
+    intervals_to_json(object, &e->card, intervals);
+    settings_to_json(object, &e->card, references_of(e));
+    return print_json(object, error);
+  }
+  printf("%-20s  %8lld    95 %% interval\n", "sequences", (long long)e->count);
+  if (e->pairs != e->count) printf("%-20s  %8lld\n", "pairs", (long long)e->pairs);
+  print_intervals(&e->card, intervals);
+  return TH_OK;
+}
+
+static void print_text(const th_vocabulary *v, const int32_t *ids, int64_t count, const char *before) {
   char *text;
   if (th_vocabulary_decode(v, ids, (size_t)count, &text, NULL)) return;
-  printf("%s%s", text, end);
+  printf("%s%s", before, text);
   free(text);
 }
 
-/* source, wanted and made, by tabs; the first `count` examples, one at a time. */
-static th_status show_examples(run *r, const example *examples, int64_t count, th_error *error) {
-  batch b;
-  th_tensor out = {0};
-  int64_t limit = r->model->config.max_length;
-  th_status status = batch_new(&b, 1, r->data.longest, error);
-  if (!status) status = th_tensor_new(&out, TH_I32, 2, (int64_t[]){1, limit}, error);
-  for (int64_t i = 0; i < count && !status; i++) {
-    batch_fill(&b, &examples[i], 1);
-    status =
-        th_transformer_greedy(r->model, r->tape, &b.source, b.source_length, TH_BOS, TH_EOS, &out, error);
-    if (status) break;
-    print_text(r->data.source, examples[i].source, examples[i].source_length, "\t");
-    print_text(r->data.target, examples[i].target, examples[i].target_length, "\t");
-    print_text(r->data.target, out.data, limit, "\n");
+/* source, wanted and made, by tabs; several references with a bar between. */
+static void show_item(const run *r, const evaluation *e, int64_t i) {
+  int64_t limit = e->made.shape[1];
+  for (int64_t k = 0; k < e->items[i].references; k++) {
+    const example *x = &e->examples[e->items[i].pair[k]];
+    if (!k) print_text(r->data.source, x->source, x->source_length, "");
+    print_text(r->data.target, x->target, x->target_length, k ? " | " : "\t");
   }
-  th_tensor_free(&out);
-  batch_free(&b);
-  return status;
+  print_text(r->data.target, (const int32_t *)e->made.data + i * limit, limit, "\t");
+  putchar('\n');
 }
 
 /* What the command line asks for in place of the run's held-out examples, if anything. */
@@ -103,29 +111,29 @@ static th_status replace_examples(run *r, const eval_options *o, th_error *error
                      o->max_length ? o->max_length : s->max_length, room, error);
 }
 
+static th_status evaluate_and_print(run *r, const eval_options *o, th_error *error) {
+  const data *d = &r->data;
+  evaluation e;
+  th_status status = replace_examples(r, o, error);
+  if (!status)
+    status = evaluation_make(&e, r, o->training ? d->train : d->held_out,
+                             o->training ? d->train_count : d->held_out_count, error);
+  if (status) return status;
+  status = print_evaluation(&e, r, o, error);
+  for (int64_t i = 0; i < o->show && i < e.count && !status; i++) show_item(r, &e, i);
+  evaluation_free(&e);
+  return status;
+}
+
 th_status eval_command(int argc, const char **argv, th_error *error) {
   eval_options o = {0};
   run r;
-  score s;
-  run_weights which = RUN_LAST;
   th_status status = parse(argc, argv, &o, error);
-  if (!status && o.use) status = run_weights_parse(o.use, &which, error);
-  if (!status) status = run_open(&r, o.directory, NULL, NULL, RUN_DATA, error);
-  if (status) {
-    free(o.pairs);
-    free(o.use);
-    free(o.directory);
-    return status;
+  if (!status && !(status = run_open(&r, o.directory, NULL, NULL, RUN_DATA, error))) {
+    status = run_use(&r, o.weights, error);
+    if (!status) status = evaluate_and_print(&r, &o, error);
+    run_free(&r);
   }
-  const data *d = &r.data;
-  status = run_use(&r, which, error);
-  if (!status) status = replace_examples(&r, &o, error);
-  const example *examples = o.training ? d->train : d->held_out;
-  int64_t count = o.training ? d->train_count : d->held_out_count;
-  if (!status) status = evaluate(&r, examples, count, &s, error);
-  if (!status) print_score(&s, o.json);
-  if (!status && o.show > 0) status = show_examples(&r, examples, o.show < count ? o.show : count, error);
-  run_free(&r);
   free(o.pairs);
   free(o.use);
   free(o.directory);

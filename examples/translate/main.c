@@ -16,6 +16,7 @@ static const char usage[] =
     "  translate tokens DIR [--target] [--ids]     lines on standard input, how they are cut into tokens\n"
     "  translate logits DIR --pairs FILE --out FILE.npy\n"
     "                                              what it says of every next token, as an array\n"
+    "  translate score --reference A --output B    how near the lines of B come to those of A\n"
     "  translate gradcheck [DIR]                   its gradients against finite differences\n"
     "\n"
     "Each command explains itself with --help. Exit status: 0 well, 1 failure, 2 wrong usage,\n"
@@ -30,6 +31,7 @@ static struct {
                 {"eval", "translate eval", eval_command},
                 {"tokens", "translate tokens", tokens_command},
                 {"logits", "translate logits", logits_command},
+                {"score", "translate score", score_command},
                 {"gradcheck", "translate gradcheck", gradcheck_command}};
 
 th_status directory_argument(int argc, const char **argv, const char *wanted, const char **directory,
@@ -79,7 +81,7 @@ int main(int argc, char **argv) {
     if (!status) status = finish_output(&error);
     return status ? complain(commands[i].name, error.text, status == TH_EINVAL ? 2 : 1) : 0;
   }
-  static const char wanted[] = "want train, decode, eval, tokens, logits or gradcheck; see translate --help";
+  static const char wanted[] = "want train, decode, eval, score, tokens, logits or gradcheck; see translate --help";
   if (argc < 2) th_error_set(&error, TH_EINVAL, "no command: %s", wanted);
   else th_error_set(&error, TH_EINVAL, "unknown command %s: %s", argv[1], wanted);
   return complain(NULL, error.text, 2);

@@ -4,6 +4,7 @@
 
 #include "tapehead/autograd.h"
 #include "tapehead/io.h"
+#include "tapehead/measure.h"
 #include "tapehead/nn.h"
 #include "tapehead/optim.h"
 #include "tapehead/plot.h"
