@@ -275,8 +275,8 @@ th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *
  * with |Y| the number of its tokens, the end mark's with them. Vaswani et al. 2017, section 6.1, take a beam of
  * 4 and an alpha of 0.6.
  *
- * Beam search: of all continuations of the open beginnings the 2 beam most likely are looked at; one with the end
- * mark is an output where it is among the first `beam`, and the first `beam` of the others stay open. A
+ * Beam search: the continuations of the open beginnings are gone through from the most likely on. One with the
+ * end mark is an output, any other stays open; with `beam` open ones the others are forgotten. A
  * source is done when no open beginning can reach the score of the last of its `best` outputs any more: it can
  * have at most its log P now over the lp of the longest output. What is open at `limit` tokens becomes an
  * output without end mark (`ended` false), with the log P of the tokens it has, and takes its place by score

@@ -215,7 +215,6 @@ static int64_t extend_source(search *s, const th_tensor *logits, int64_t first, 
   for (int64_t i = 0; i < s->top.count && open < s->o.beam; i++) {
     const th_candidate *c = &s->top.list[i];
     bool ends = c->token == s->o.end;
-    if (ends && i >= s->o.beam) continue;
     write_row(s, c, to + open);
     if (ends || next == s->o.limit)
       keep(s, c->row, tokens_of(s, s->spare_tokens, to + open) + 1, next, c->value);
