@@ -29,6 +29,13 @@ th_status evaluate(run *r, const example *examples, int64_t count, score *result
 
 /* heatmaps/ and curve.png; `*count` says how many pictures. */
 th_status draw_pictures(run *r, int *count, th_error *error);
+/* The tokens' texts, as labels; before and after are marks or TH_PAD for none. NULL: no memory; else free() it. */
+const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
+                       int32_t after);
+/* What the cross-attention looked at while `made` was written from the source: to a path that ends in .npy all
+ * heads, [layers,heads,target,source], to any other a picture of the last layer's. Row: the token written. */
+th_status write_attention(run *r, const int32_t *source, int64_t source_length, const th_hypothesis *made,
+                          const char *path, th_error *error);
 
 /* The live line, or plain lines where standard output is no terminal. */
 typedef struct progress {

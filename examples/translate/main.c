@@ -40,8 +40,10 @@ th_status directory_argument(int argc, const char **argv, const char *wanted, co
   return TH_OK;
 }
 
-/* One line, whatever a file or an argument is called. Returns the exit status. */
+/* One line, whatever a file or an argument is called; none where the command said all itself. Returns the exit
+ * status. */
 static int complain(const char *command, char *text, int status) {
+  if (!*text) return status;
   for (char *c = text; *c; c++)
     if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
   fprintf(stderr, "translate%s%s: %s\n", command ? " " : "", command ? command : "", text);

@@ -20,9 +20,8 @@ static const example *pick(const data *d) {
   return best;
 }
 
-/* The tokens' texts, as labels; before and after are marks or TH_PAD for none. NULL: no memory. */
-static const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
-                              int32_t after) {
+const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
+                       int32_t after) {
   const char **labels = calloc((size_t)count + 2, sizeof *labels);
   int64_t n = 0;
   if (!labels) return NULL;
