@@ -153,9 +153,13 @@ Test(translate_decode, scores_stand_before_the_output) {
   cr_assert_not_null(strstr(scored, "\n\t\t\n"), "an empty line has no score");
   free(scored);
   scored = made_with("--beam 2 --scores");
-  for (int i = 0; i < 6; i++)
-    if (i != 2) cr_assert(cell(scored, i, 0) >= cell(scored, i, 1), "divided by 1 or more");
-  cr_assert(cell(scored, 1, 0) > cell(scored, 1, 1), "%s", scored);
+  int longer = 0; /* than one token, whose penalty is 1 */
+  for (int i = 0; i < 6; i++) {
+    if (i == 2) continue;
+    cr_assert_geq(cell(scored, i, 0), cell(scored, i, 1));
+    longer += cell(scored, i, 0) > cell(scored, i, 1);
+  }
+  cr_assert_gt(longer, 0, "%s", scored);
   free(plain);
   free(scored);
 }
