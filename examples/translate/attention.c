@@ -7,6 +7,7 @@
 
 typedef struct seen_heads {
   th_tensor all; /* [layers,heads,target,source] */
+  bool any;
   th_status status;
   th_error *error;
 } seen_heads;
@@ -18,26 +19,7 @@ static void see(void *context, const th_nn_attention *layer, const th_seen *seen
   if (layer->kind != TH_CROSS || s->status) return;
   th_view_slice(&one, &s->all, 0, layer->layer, layer->layer + 1);
   s->status = th_tensor_copy(&one, weights, s->error);
-}
-
-/* Reads the output again as if it were given, and keeps what each head looks at. */
-static th_status look(run *r, const example *e, seen_heads *s) {
-  batch b;
-  th_status status = batch_new(&b, 1, r->model->config.max_length, s->error);
-  if (status) return status;
-  batch_fill(&b, e, 1);
-  th_tap tap = {.see = see, .context = s};
-  th_tape_reset(r->tape);
-  th_tape_record(r->tape, false);
-  th_tape_train(r->tape, false);
-  th_var *memory = th_transformer_encode(r->model, r->tape, &b.source, b.source_length, &tap);
-  th_transformer_decode(r->model, memory, b.source_length, &b.input, &tap);
-  const th_error *failed = th_tape_error(r->tape);
-  status = failed ? th_error_set(s->error, failed->status, "%s", failed->text) : s->status;
-  th_tape_record(r->tape, true);
-  th_tape_reset(r->tape);
-  batch_free(&b);
-  return status;
+  s->any = true;
 }
 
 static th_status draw_last_layer(const th_tensor *all, const char *const *rows, const char *const *columns,
@@ -78,7 +60,10 @@ th_status write_attention(run *r, const int32_t *source, int64_t source_length, 
   th_status status =
       th_tensor_new(&s.all, TH_F32, 4,
                     (int64_t[]){c->decoder_layers, c->layer.heads, made->length, source_length + 1}, error);
-  if (!status) status = look(r, &e, &s);
+  if (!status) status = look_inside(r, &e, &(th_tap){.see = see, .context = &s}, error);
+  if (!status) status = s.status;
+  if (!status && !s.any)
+    status = th_error_set(error, TH_EINVAL, "--attention: the model has no cross-attention");
   if (!status && dot && !strcmp(dot, ".npy")) status = th_npy_save(path, &s.all, error);
   else if (!status) {
     const char **rows = labels_of(r->data.target, TH_PAD, made->tokens, made->length, TH_PAD),

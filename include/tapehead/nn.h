@@ -276,9 +276,9 @@ th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *
  * 4 and an alpha of 0.6.
  *
  * Beam search: the continuations of the open beginnings are gone through from the most likely on. One with the
- * end mark is an output, any other stays open; with `beam` open ones the others are forgotten. A
- * source is done when no open beginning can reach the score of the last of its `best` outputs any more: it can
- * have at most its log P now over the lp of the longest output. What is open at `limit` tokens becomes an
+ * end mark is an output, any other stays open; with `beam` open ones the others are forgotten.
+ * A source is done when no open beginning can beat the last of its `best` outputs any more: its score will be at
+ * most its log P now over the lp of the longest output. What is open at `limit` tokens becomes an
  * output without end mark (`ended` false), with the log P of the tokens it has, and takes its place by score
  * like any other: so outputs with and without end mark are all there is, and their probabilities sum to 1. */
 typedef struct th_search_options {
@@ -293,9 +293,9 @@ typedef struct th_search_options {
   double top_p;       /* then, of those, the fewest most likely with at least this probability in all, which
                          follows the temperature (Holtzman et al. 2020, section 3.1); 0 or 1: all */
   uint64_t seed;
-  const int64_t
-      *number; /* [B]: a source's own number. Token t of its draw i depends on seed, number, i and t, not on
-                            the batch it is in. NULL: 0, 1, 2 .. */
+  /* [B]: each source's own number; NULL: 0, 1, 2 .. Token t of its draw i depends on seed, number, i and t, not on
+   * the batch it is in. */
+  const int64_t *number;
   bool recompute; /* every token through th_transformer_decode again, nothing kept: slow, the same */
   bool unscored;  /* greedy: log_probability and score stay 0, and cost nothing */
 } th_search_options;
