@@ -101,7 +101,7 @@ static void expect_same_found(const th_hypotheses *got, const th_hypotheses *wan
 static void next_of(bench *b, int64_t source, const int32_t *tokens, int64_t count, double *log_p) {
   int32_t read[32] = {BEGIN};
   th_tensor row;
-  memcpy(read + 1, tokens, (size_t)count * sizeof *tokens);
+  for (int64_t i = 0; i < count; i++) read[i + 1] = tokens[i];
   th_tensor target = th_tensor_of(read, TH_I32, SHAPE(1, count + 1));
   th_view_slice(&row, &b->source, 0, source, source + 1);
   th_tape_reset(b->d.tape);

@@ -27,7 +27,7 @@ echo abcd >"$work/in"
 check 0 decode "$work/toy" <"$work/in"
 check 0 decode "$work/toy" --beam 3 --n-best 2 --scores --attention "$work/a.png" <"$work/in"
 check 0 decode "$work/toy" --sample --top-k 3 --top-p 0.9 --no-cache <"$work/in"
-printf 'abc\\377\\nabc\\n' >"$work/bad"
+printf 'abc\377\nabc\n' >"$work/bad"
 check 1 decode "$work/toy" <"$work/bad"
 check 0 eval "$work/toy" --json
 check 0 gradcheck "$work/toy"

@@ -150,17 +150,18 @@ static th_status print_output(const run *r, const decode_options *o, int64_t num
   else if (o->scores) printf("\t\t");
   puts(text ? text : "");
   free(text);
-  return status;
+  return TH_OK;
 }
 
 static th_status print_outputs(const run *r, const decode_options *o, const pending *p,
                                const th_hypotheses *found, th_error *error) {
   th_status status = TH_OK;
   for (int64_t i = 0; i < p->count && !status; i++) {
-    int64_t place = p->place[i], count = place < 0 ? 1 : found->count[place];
-    for (int64_t k = 0; k < count && !status; k++)
-      status = print_output(r, o, p->first + i, k + 1,
-                            place < 0 ? NULL : &found->list[place * found->most + k], error);
+    int64_t place = p->place[i], number = p->first + i;
+    bool decoded = place >= 0 && place < found->sources;
+    if (!decoded) status = print_output(r, o, number, 1, NULL, error);
+    for (int64_t k = 0; decoded && k < found->count[place] && !status; k++)
+      status = print_output(r, o, number, k + 1, &found->list[place * found->most + k], error);
   }
   if (!status && fflush(stdout))
     status = th_error_set(error, TH_EIO, "standard output: cannot write: %s", strerror(errno));

@@ -56,7 +56,7 @@ line_state lines_next(lines *in, bool wait, char **line, size_t *length, th_erro
     if (!wait && !is_ready(in->fd)) return LINE_LATER;
     if (!read_more(in, error)) return LINE_FAILED;
   }
-  if (!end && !seen) return LINE_NONE;
+  if (!in->bytes || (!end && !seen)) return LINE_NONE;
   *line = in->bytes + in->begin;
   *length = end ? (size_t)(end - *line) : seen;
   in->begin += *length + (end != NULL);

@@ -81,11 +81,18 @@ static void keep(search *s, int64_t row, const int32_t *tokens, int64_t length, 
 
 /* ---- what the model says -------------------------------------------------------------------------------------- */
 
+#ifdef __clang__ /* it does not vectorise a maximum that may meet a NaN, and -Werror minds its saying so */
+#define LARGEST_OF_MANY
+#else
+#define LARGEST_OF_MANY _Pragma("omp simd reduction(max : top)")
+#endif
+
 /* The first of the largest, or 0 where they are not numbers. */
 #define FIRST_LARGEST(name, real) \
   static int32_t name(const real *x, int64_t n) { \
     real top = x[0]; \
-    _Pragma("omp simd reduction(max : top)") for (int64_t i = 1; i < n; i++) top = x[i] > top ? x[i] : top; \
+    LARGEST_OF_MANY \
+    for (int64_t i = 1; i < n; i++) top = x[i] > top ? x[i] : top; \
     for (int64_t i = 0; i < n; i++) \
       if (x[i] == top) return (int32_t)i; \
     return 0; \
@@ -308,6 +315,7 @@ static th_status begin_and_run(search *s, const th_transformer *model, th_tape *
                                const int32_t *source_length, th_error *error) {
   int64_t sources = s->found->sources, room = sources * (s->o.sample ? s->o.best : s->o.beam);
   th_var *memory = th_transformer_encode(model, tape, source, source_length, NULL);
+  if (th_tape_error(tape)) return TH_OK; /* th_search looks at the tape */
   make_room(s, tape, memory->value.dtype, room);
   if (th_tape_error(tape)) return TH_OK;
   s->reader = th_reader_begin(model, memory, source_length, room, s->o.limit, !s->o.recompute);
