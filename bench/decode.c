@@ -1,6 +1,6 @@
 /* decode: what a token costs in outputs of growing length, with the keys and values of earlier tokens kept and
- * without. Greedy, float; the end mark never comes. Printed is the median over runs of the processor's time for a
- * whole output, the encoder with it, over the number of its tokens, in milliseconds. */
+ * without. Greedy, float; the end mark never comes. Printed is the median over runs of the processor's time for
+ * a whole output, the encoder with it, over the number of its tokens, in milliseconds. */
 #include "tapehead/nn.h"
 #include "tapehead/plot.h"
 #include "timing.h"

@@ -231,7 +231,7 @@ Test(search, all_outputs_together_have_probability_1_and_no_more_are_found) {
   close_bench(&b);
 }
 
-/* The outputs by score that a plain beam leaves, against what is found with beam and with `best` of 1 and of beam. */
+/* What a plain beam leaves, by score, against what is found with a `best` of 1 and of beam. */
 static void expect_as_plain(bench *b, int64_t beam, double alpha, plain_list *done) {
   th_search_options o = {.beam = beam, .best = beam, .alpha = alpha}, first = {.beam = beam, .alpha = alpha};
   th_hypotheses all = search_all(b, o), one = search_all(b, first);

@@ -31,7 +31,8 @@ th_status evaluate(run *r, const example *examples, int64_t count, score *result
 th_status draw_pictures(run *r, int *count, th_error *error);
 /* Shows the tap every attention while the example's target is read. */
 th_status look_inside(run *r, const example *e, const th_tap *tap, th_error *error);
-/* The tokens' texts, as labels; before and after are marks or TH_PAD for none. NULL: no memory; else free() it. */
+/* The tokens' texts, as labels; before and after are marks or TH_PAD for none. NULL: no memory; else
+ * free() it. */
 const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
                        int32_t after);
 /* What the cross-attention looked at while `made` was written from the source: to a path that ends in .npy all

@@ -1,5 +1,5 @@
-/* Lines of a file descriptor, one by one as they come: whoever reads ahead can stop where the next line would have
- * to be waited for. */
+/* Lines of a file descriptor, one by one as they come: whoever reads ahead can stop where the next line would
+ * have to be waited for. */
 #ifndef TRANSLATE_LINES_H
 #define TRANSLATE_LINES_H
 

@@ -277,8 +277,8 @@ th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *
  *
  * Beam search: the continuations of the open beginnings are gone through from the most likely on. One with the
  * end mark is an output, any other stays open; with `beam` open ones the others are forgotten.
- * A source is done when no open beginning can beat the last of its `best` outputs any more: its score will be at
- * most its log P now over the lp of the longest output. What is open at `limit` tokens becomes an
+ * A source is done when no open beginning can beat the last of its `best` outputs any more: its score will
+ * be at most its log P now over the lp of the longest output. What is open at `limit` tokens becomes an
  * output without end mark (`ended` false), with the log P of the tokens it has, and takes its place by score
  * like any other: so outputs with and without end mark are all there is, and their probabilities sum to 1. */
 typedef struct th_search_options {
@@ -293,8 +293,8 @@ typedef struct th_search_options {
   double top_p;       /* then, of those, the fewest most likely with at least this probability in all, which
                          follows the temperature (Holtzman et al. 2020, section 3.1); 0 or 1: all */
   uint64_t seed;
-  /* [B]: each source's own number; NULL: 0, 1, 2 .. Token t of its draw i depends on seed, number, i and t, not on
-   * the batch it is in. */
+  /* [B]: each source's own number; NULL: 0, 1, 2 .. Token t of its draw i depends on seed, number, i and t,
+   * not on the batch it is in. */
   const int64_t *number;
   bool recompute; /* every token through th_transformer_decode again, nothing kept: slow, the same */
   bool unscored;  /* greedy: log_probability and score stay 0, and cost nothing */
@@ -318,15 +318,15 @@ typedef struct th_hypotheses {
 void th_hypotheses_free(th_hypotheses *found); /* all zero is fine, and left behind */
 
 /* Outputs for source TH_I32 [B,S] with lengths [B] (NULL: all S). Each source gets what it would get alone, to
- * rounding. Resets the tape, which holds all memory meanwhile, and leaves it recording and training or not as it
- * was. TH_EINVAL for options that do not fit, TH_ENAN where logits are NaN or infinite (not seen if unscored), or
- * what the tape met; then *found is all zero. */
+ * rounding. Resets the tape, which holds all memory meanwhile, and leaves it recording and training or not as
+ * it was. TH_EINVAL for options that do not fit, TH_ENAN where logits are NaN or infinite (not seen if
+ * unscored), or what the tape met; then *found is all zero. */
 th_status th_search(const th_transformer *model, th_tape *tape, const th_tensor *source,
                     const int32_t *source_length, const th_search_options *options, th_hypotheses *found,
                     th_error *error);
 
-/* Greedy search, its tokens alone: out TH_I32 [B,limit] is filled, with `end` from the first `end` on. The rest as
- * th_search. */
+/* Greedy search, its tokens alone: out TH_I32 [B,limit] is filled, with `end` from the first `end` on. The
+ * rest as th_search. */
 th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, const th_tensor *source,
                                 const int32_t *source_length, int32_t begin, int32_t end,
                                 const th_tensor *out, th_error *error);

@@ -20,12 +20,14 @@ typedef struct th_reader {
   th_nn_cache spare_self, spare_cross; /* room for one layer's rows, to be copied into */
 } th_reader;
 
-/* One row for each source, and room for `room` in all, that read up to `limit` tokens. What fails is on the tape. */
+/* One row for each source, and room for `room` in all, that read up to `limit` tokens. What fails is on the
+ * tape. */
 th_reader th_reader_begin(const th_transformer *model, th_var *memory, const int32_t *source_length,
                           int64_t room, int64_t limit, bool cached);
 /* Row i becomes what row rows[i] was, for i below count; any row may be taken often or not at all. */
 void th_reader_select(th_reader *reader, int64_t count, const int32_t *rows);
-/* tokens TH_I32 [rows,t]: all that was read and one more. Contiguous logits [rows,target_vocabulary] of the next. */
+/* tokens TH_I32 [rows,t]: all that was read and one more. Contiguous logits [rows,target_vocabulary] of the
+ * next. */
 th_var *th_reader_step(th_reader *reader, const th_tensor *tokens);
 
 /* A token that may follow, and the row it would follow. */

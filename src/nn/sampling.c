@@ -38,7 +38,8 @@ void th_top_sort(th_top *top) { qsort(top->list, (size_t)top->count, sizeof *top
 
 /* ---- a draw ------------------------------------------------------------------------------------------------- */
 
-/* The first candidate up to which there is more than `wanted` of the weight; the last where rounding leaves none. */
+/* The first candidate up to which there is more than `wanted` of the weight; the last where rounding leaves
+ * none. */
 static int64_t pick(const th_candidate *list, int64_t count, double wanted) {
   double sum = 0;
   for (int64_t i = 0; i < count; i++)

@@ -53,8 +53,8 @@ void th_hypotheses_free(th_hypotheses *found) {
 
 static double penalty(const search *s, int64_t length) { return pow((5 + (double)length) / 6, s->o.alpha); }
 
-/* The place among the source's outputs where this score belongs; the last one makes room. NULL: it is not good
- * enough. Of equal scores the one that was there first stays before. */
+/* The place among the source's outputs where this score belongs; the last one makes room. NULL: it is not
+ * good enough. Of equal scores the one that was there first stays before. */
 static th_hypothesis *place_by_score(th_hypotheses *found, int64_t source, double score) {
   th_hypothesis *list = found->list + source * found->most;
   int64_t *count = &found->count[source], at;
@@ -146,7 +146,7 @@ static int32_t choose(search *s, const th_tensor *logits, int64_t row) {
                    s->list);
 }
 
-/* Ended rows go when they are many: until then each costs a token, and to go the copying of all the others. */
+/* Ended rows go when they are many: until then each costs a token, and to go the copying of all others. */
 static int64_t drop_ended(search *s) {
   int64_t left = 0;
   for (int32_t r = 0; r < s->reader.rows; r++)
