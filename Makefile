@@ -148,7 +148,7 @@ valgrind: packages
 
 format:
 	@scripts/packages.sh command=clang-format:clang-format
-	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(bench_c) $(wildcard tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h tests/*.h tests/*/*.h)
+	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(bench_c) $(wildcard bench/*.h tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h tests/*.h tests/*/*.h)
 
 lint: packages
 	@scripts/packages.sh command=clang-tidy:clang-tidy command=cppcheck:cppcheck

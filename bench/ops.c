@@ -3,11 +3,11 @@
  * written at the least. */
 #include "tapehead/nn.h"
 #include "tapehead/optim.h"
+#include "timing.h"
 
 #include <popt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { INPUTS = 3, IDS = 2048, CLASSES = 1024 };
 
@@ -97,21 +97,7 @@ static const op_case cases[] = {
 
 /* ---- timing -------------------------------------------------------------------------------------------- */
 
-static double now(void) { /* nanoseconds */
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return 1e9 * (double)time.tv_sec + (double)time.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *numbers, int n) {
-  qsort(numbers, (size_t)n, sizeof *numbers, by_size);
-  return (numbers[(n - 1) / 2] + numbers[n / 2]) / 2;
-}
+static double now(void) { return 1e9 * seconds_on(CLOCK_MONOTONIC); } /* nanoseconds */
 
 /* One run: forward, then backward from a gradient of ones. Backward's time includes what a caller of
  * th_backward always pays: clearing the result's gradient and copying the ones into it. */

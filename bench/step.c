@@ -3,12 +3,12 @@
  * and prints the same keys; the times are in seconds. */
 #include "tapehead/nn.h"
 #include "tapehead/optim.h"
+#include "timing.h"
 
 #include <math.h>
 #include <popt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { SEED = 1, SOURCE, TARGET_IN, TARGET_OUT }; /* the last three are streams of random numbers */
 
@@ -113,18 +113,12 @@ static th_status step(bench *b, int number, th_error *error) {
   return TH_OK;
 }
 
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 static th_status time_steps(bench *b, const options *o, double *seconds, th_error *error) {
   for (int i = -o->warmup; i < o->steps; i++) {
-    double begin = now();
+    double begin = seconds_on(CLOCK_MONOTONIC);
     th_status status = step(b, i + o->warmup, error);
     if (status) return status;
-    if (i >= 0) seconds[i] = now() - begin;
+    if (i >= 0) seconds[i] = seconds_on(CLOCK_MONOTONIC) - begin;
   }
   if (isfinite(b->loss)) return TH_OK;
   return th_error_set(error, TH_ENAN, "the loss became %g: these times mean nothing", b->loss);
@@ -140,18 +134,12 @@ static double products(const options *o) {
   return 3 * 2 * token * o->batch * t;
 }
 
-static int by_size(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 static void report(const bench *b, const options *o, double *seconds) {
   int n = o->steps;
-  qsort(seconds, (size_t)n, sizeof *seconds, by_size);
-  double median = (seconds[(n - 1) / 2] + seconds[n / 2]) / 2;
+  double middle = median(seconds, n); /* which sorts them */
   printf("{\"seconds_per_step\": %.9g, \"min\": %.9g, \"max\": %.9g, \"steps\": %d, \"threads\": %d, "
          "\"gflops\": %.4g, \"peak_bytes\": %zu, \"parameters\": %lld, \"loss\": %.9g, \"blas\": \"%s\"}\n",
-         median, seconds[0], seconds[n - 1], n, o->threads, products(o) / median / 1e9, b->peak,
+         middle, seconds[0], seconds[n - 1], n, o->threads, products(o) / middle / 1e9, b->peak,
          (long long)th_params_elements(b->model->params), b->loss, th_blas_kernels());
 }
 

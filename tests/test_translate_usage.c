@@ -36,7 +36,7 @@ Test(translate_usage, an_argument_of_two_lines_is_shown_in_one) {
 Test(translate_usage, commands_for_a_run_want_one_directory) {
   refuses(2, "translate decode: want one run's directory", "decode");
   refuses(2, "translate decode: want one run's directory", "decode a b");
-  refuses(2, "translate decode: --beam: unknown option", "decode --beam");
+  refuses(2, "translate decode: --beem: unknown option", "decode --beem");
   refuses(2, "translate eval: want one run's directory", "eval");
   refuses(2, "translate eval: want one run's directory", "eval a b");
   refuses(2, "translate eval: --beam: unknown option", "eval a --beam");
@@ -178,6 +178,7 @@ Test(translate_usage, help_names_every_setting_of_a_run) {
 Test(translate_usage, every_command_has_help) {
   works("decode --help");
   assert_says("translate decode DIR");
+  assert_says("--beam=N");
   works("gradcheck --help");
   assert_says("translate gradcheck [DIR]");
   works("eval --help");

@@ -25,6 +25,10 @@ check 0 train --task reverse --symbols 8 --steps 6 --dropout 0.1 $small --out "$
 check 0 train --steps 8 --out "$work/toy"
 echo abcd >"$work/in"
 check 0 decode "$work/toy" <"$work/in"
+check 0 decode "$work/toy" --beam 3 --n-best 2 --scores --attention "$work/a.png" <"$work/in"
+check 0 decode "$work/toy" --sample --top-k 3 --top-p 0.9 --no-cache <"$work/in"
+printf 'abc\377\nabc\n' >"$work/bad"
+check 1 decode "$work/toy" <"$work/bad"
 check 0 eval "$work/toy" --json
 check 0 eval "$work/toy" --min-length 2 --max-length 5
 check 2 eval "$work/toy" --max-length 7

@@ -22,6 +22,16 @@ th_status directory_argument(int argc, const char **argv, const char *usage, con
 
 /* heatmaps/ and curve.png; `*count` says how many pictures. */
 th_status draw_pictures(run *r, int *count, th_error *error);
+/* Shows the tap every attention while the example's target is read. */
+th_status look_inside(run *r, const example *e, const th_tap *tap, th_error *error);
+/* The tokens' texts, as labels; before and after are marks or TH_PAD for none. NULL: no memory; else
+ * free() it. */
+const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
+                       int32_t after);
+/* What the cross-attention looked at while `made` was written from the source: to a path that ends in .npy all
+ * heads, [layers,heads,target,source], to any other a picture of the last layer's. Row: the token written. */
+th_status write_attention(run *r, const int32_t *source, int64_t source_length, const th_hypothesis *made,
+                          const char *path, th_error *error);
 
 /* Forward and loss of a batch, on the run's tape as it is set. */
 th_var *batch_loss(run *r, const batch *b, double smoothing);

@@ -1,5 +1,6 @@
 /* translate eval DIR: the model of a run on its held-out examples, those it was trained on, or another file. */
 #include "commands.h"
+#include "search_options.h"
 
 #include <popt.h>
 #include <stdio.h>
@@ -7,9 +8,9 @@
 #include <string.h>
 
 typedef struct eval_options {
-  char *pairs, *use, *directory;
-  run_weights weights;
+  char *pairs, *directory;
   int training, json, show, min_length, max_length; /* lengths 0: the run's own */
+  search_flags search;
 } eval_options;
 
 static th_status no_memory(th_error *error) {
@@ -17,6 +18,8 @@ static th_status no_memory(th_error *error) {
 }
 
 static th_status parse(int argc, const char **argv, eval_options *o, th_error *error) {
+  struct poptOption search[SEARCH_FLAGS];
+  search_flags_table(&o->search, search);
   struct poptOption options[] = {
       {"pairs", '\0', POPT_ARG_STRING, &o->pairs, 0,
        "evaluate on every pair of FILE, not on the held-out examples", "FILE"},
@@ -24,8 +27,7 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
       {"min-length", '\0', POPT_ARG_INT, &o->min_length, 0,
        "make held-out toy sequences of at least this length, not the run's", "N"},
       {"max-length", '\0', POPT_ARG_INT, &o->max_length, 0, "and of at most this", "N"},
-      {"use", '\0', POPT_ARG_STRING, &o->use, 0, "which weights of the run (default: last)",
-       "last|best|average|ema"},
+      {NULL, '\0', POPT_ARG_INCLUDE_TABLE, search, 0, "Search:", NULL},
       {"show", '\0', POPT_ARG_INT, &o->show, 0, "print the first N examples: source, wanted, made", "N"},
       {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print one line of JSON", NULL},
       POPT_AUTOHELP POPT_TABLEEND};
@@ -46,7 +48,7 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
     status = th_error_set(error, TH_EINVAL, "--pairs and lengths of toy sequences: want one of the two");
   if (!status && (o->min_length < 0 || o->max_length < 0))
     status = th_error_set(error, TH_EINVAL, "--min-length and --max-length: want whole numbers above 0");
-  if (!status && o->use) status = run_weights_parse(o->use, &o->weights, error);
+  if (!status) status = search_flags_check(&o->search, 1, error);
   if (!status && !(o->directory = strdup(directory))) status = no_memory(error);
   poptFreeContext(context);
   return status;
@@ -66,7 +68,7 @@ static th_status print_evaluation(const evaluation *e, run *r, const eval_option
   if (status) return status;
   if (o->json) {
     json_t *object = json_pack("{s: I, s: I, s: s}", "count", (json_int_t)e->count, "pairs",
-                               (json_int_t)e->pairs, "weights", run_weights_name(o->weights));
+                               (json_int_t)e->pairs, "weights", run_weights_name(o->search.weights));
     intervals_to_json(object, &e->card, intervals);
     settings_to_json(object, &e->card, references_of(e));
     return print_json(object, error);
@@ -114,9 +116,10 @@ static th_status replace_examples(run *r, const eval_options *o, th_error *error
 static th_status evaluate_and_print(run *r, const eval_options *o, th_error *error) {
   const data *d = &r->data;
   evaluation e;
+  th_search_options search = search_options(&o->search, r, 1);
   th_status status = replace_examples(r, o, error);
   if (!status)
-    status = evaluation_make(&e, r, o->training ? d->train : d->held_out,
+    status = evaluation_make(&e, r, &search, o->training ? d->train : d->held_out,
                              o->training ? d->train_count : d->held_out_count, error);
   if (status) return status;
   status = print_evaluation(&e, r, o, error);
@@ -130,12 +133,12 @@ th_status eval_command(int argc, const char **argv, th_error *error) {
   run r;
   th_status status = parse(argc, argv, &o, error);
   if (!status && !(status = run_open(&r, o.directory, NULL, NULL, RUN_DATA, error))) {
-    status = run_use(&r, o.weights, error);
+    status = run_use(&r, o.search.weights, error);
     if (!status) status = evaluate_and_print(&r, &o, error);
     run_free(&r);
   }
   free(o.pairs);
-  free(o.use);
+  search_flags_free(&o.search);
   free(o.directory);
   return status;
 }

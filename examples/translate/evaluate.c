@@ -101,8 +101,8 @@ typedef struct evaluator {
   run *run;
   evaluation *e;
   batch batch;
-  th_tensor out; /* TH_I32 [AT_ONCE,limit] */
-  job *jobs;     /* [pairs] */
+  const th_search_options *search;
+  job *jobs; /* [pairs] */
 } evaluator;
 
 /* Calls `work` with the batch of every few jobs. */
@@ -173,20 +173,21 @@ static th_status count_loss(evaluator *v, th_error *error) {
 
 /* ---- texts ---------------------------------------------------------------------------------------------- */
 
-/* What the model makes of the batch's sources: out TH_I32 [B,limit], TH_EOS from its end on. The one place that
- * decides how it is searched for. */
-static th_status decode_batch(run *r, const batch *b, const th_tensor *out, th_error *error) {
-  return th_transformer_greedy(r->model, r->tape, &b->source, b->source_length, TH_BOS, TH_EOS, out, error);
-}
-
 static th_status decode_jobs(evaluator *v, const job *jobs, th_error *error) {
-  th_tensor part;
-  int64_t count = v->batch.source.shape[0], limit = v->out.shape[1];
-  th_view_slice(&part, &v->out, 0, 0, count);
-  th_status status = decode_batch(v->run, &v->batch, &part, error);
-  for (int64_t i = 0; i < count && !status; i++)
-    memcpy((int32_t *)v->e->made.data + jobs[i].item * limit, (int32_t *)part.data + i * limit,
-           (size_t)limit * sizeof(int32_t));
+  run *r = v->run;
+  th_hypotheses found;
+  th_search_options search = *v->search;
+  int64_t number[AT_ONCE], count = v->batch.source.shape[0], limit = v->e->made.shape[1];
+  for (int64_t i = 0; i < count; i++) number[i] = jobs[i].item;
+  search.number = number;
+  th_status status =
+      th_search(r->model, r->tape, &v->batch.source, v->batch.source_length, &search, &found, error);
+  for (int64_t i = 0; i < count && !status; i++) {
+    const th_hypothesis *h = &found.list[i * found.most];
+    memcpy((int32_t *)v->e->made.data + jobs[i].item * limit, h->tokens,
+           (size_t)h->length * sizeof *h->tokens);
+  }
+  if (!status) th_hypotheses_free(&found);
   return status;
 }
 
@@ -260,19 +261,19 @@ static th_status make_room(evaluator *v, th_error *error) {
   group(e);
   th_status status = scorecard_new(&e->card, which, sizeof which / sizeof *which, e->count, error);
   if (!status) status = th_tensor_new(&e->made, TH_I32, 2, (int64_t[]){e->count, limit}, error);
-  if (!status) status = th_tensor_new(&v->out, TH_I32, 2, (int64_t[]){AT_ONCE, limit}, error);
+  if (!status) th_fill(&e->made, TH_EOS);
   return status ? status : batch_new(&v->batch, AT_ONCE, d->longest, error);
 }
 
-th_status evaluation_make(evaluation *e, run *r, const example *examples, int64_t count, th_error *error) {
+th_status evaluation_make(evaluation *e, run *r, const th_search_options *search, const example *examples,
+                          int64_t count, th_error *error) {
   *e = (evaluation){.examples = examples, .pairs = count};
-  evaluator v = {.run = r, .e = e};
+  evaluator v = {.run = r, .e = e, .search = search};
   th_status status = make_room(&v, error);
   if (!status) status = count_loss(&v, error);
   if (!status) status = decode_items(&v, error);
   if (!status) status = count_texts(e, r->data.target, error);
   free(v.jobs);
-  th_tensor_free(&v.out);
   batch_free(&v.batch);
   if (status) evaluation_free(e);
   return status;
@@ -288,7 +289,9 @@ void evaluation_free(evaluation *e) {
 
 th_status evaluate(run *r, const example *examples, int64_t count, score *result, th_error *error) {
   evaluation e;
-  th_status status = evaluation_make(&e, r, examples, count, error);
+  th_search_options greedy = {
+      .begin = TH_BOS, .end = TH_EOS, .limit = r->model->config.max_length, .unscored = true};
+  th_status status = evaluation_make(&e, r, &greedy, examples, count, error);
   if (status) return status;
   const scorecard *card = &e.card;
   bool words = th_vocabulary_unit(r->data.target) == TH_UNIT_WORD;

@@ -21,7 +21,9 @@ typedef struct evaluation {
   scorecard card;          /* counts for each item */
 } evaluation;
 
-th_status evaluation_make(evaluation *e, run *r, const example *examples, int64_t count, th_error *error);
+/* search: how outputs are looked for, one for each item. */
+th_status evaluation_make(evaluation *e, run *r, const th_search_options *search, const example *examples,
+                          int64_t count, th_error *error);
 void evaluation_free(evaluation *e);
 
 /* The same in short. */

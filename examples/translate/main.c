@@ -48,8 +48,10 @@ th_status directory_argument(int argc, const char **argv, const char *wanted, co
   return TH_OK;
 }
 
-/* One line, whatever a file or an argument is called. Returns the exit status. */
+/* One line, whatever a file or an argument is called; none where the command said all itself. Returns the exit
+ * status. */
 static int complain(const char *command, char *text, int status) {
+  if (!*text) return status;
   for (char *c = text; *c; c++)
     if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
   fprintf(stderr, "translate%s%s: %s\n", command ? " " : "", command ? command : "", text);
@@ -81,7 +83,8 @@ int main(int argc, char **argv) {
     if (!status) status = finish_output(&error);
     return status ? complain(commands[i].name, error.text, status == TH_EINVAL ? 2 : 1) : 0;
   }
-  static const char wanted[] = "want train, decode, eval, score, tokens, logits or gradcheck; see translate --help";
+  static const char wanted[] =
+      "want train, decode, eval, score, tokens, logits or gradcheck; see translate --help";
   if (argc < 2) th_error_set(&error, TH_EINVAL, "no command: %s", wanted);
   else th_error_set(&error, TH_EINVAL, "unknown command %s: %s", argv[1], wanted);
   return complain(NULL, error.text, 2);

@@ -20,9 +20,8 @@ static const example *pick(const data *d) {
   return best;
 }
 
-/* The tokens' texts, as labels; before and after are marks or TH_PAD for none. NULL: no memory. */
-static const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
-                              int32_t after) {
+const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
+                       int32_t after) {
   const char **labels = calloc((size_t)count + 2, sizeof *labels);
   int64_t n = 0;
   if (!labels) return NULL;
@@ -86,24 +85,28 @@ static void draw_attention(void *context, const th_nn_attention *layer, const th
   free(titles);
 }
 
-static th_status draw_heads(artist *a, const example *e) {
-  run *r = a->run;
+th_status look_inside(run *r, const example *e, const th_tap *tap, th_error *error) {
   batch b;
-  th_status status = batch_new(&b, 1, r->data.longest, a->error);
+  th_status status = batch_new(&b, 1, r->model->config.max_length, error);
   if (status) return status;
   batch_fill(&b, e, 1);
-  th_tap tap = {.see = draw_attention, .context = a};
   th_tape_reset(r->tape);
   th_tape_record(r->tape, false);
   th_tape_train(r->tape, false);
-  th_var *memory = th_transformer_encode(r->model, r->tape, &b.source, b.source_length, &tap);
-  th_transformer_decode(r->model, memory, b.source_length, &b.input, &tap);
+  th_var *memory = th_transformer_encode(r->model, r->tape, &b.source, b.source_length, tap);
+  th_transformer_decode(r->model, memory, b.source_length, &b.input, tap);
   const th_error *failed = th_tape_error(r->tape);
-  if (failed && !a->status) a->status = th_error_set(a->error, failed->status, "%s", failed->text);
+  if (failed) status = th_error_set(error, failed->status, "%s", failed->text);
   th_tape_record(r->tape, true);
   th_tape_reset(r->tape);
   batch_free(&b);
-  return a->status;
+  return status;
+}
+
+static th_status draw_heads(artist *a, const example *e) {
+  th_tap tap = {.see = draw_attention, .context = a};
+  th_status status = look_inside(a->run, e, &tap, a->error);
+  return status ? status : a->status;
 }
 
 /* ---- the curve -------------------------------------------------------------------------------------------- */

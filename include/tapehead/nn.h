@@ -349,9 +349,69 @@ th_decoding th_decoding_begin_language(const th_transformer *model, th_tape *tap
  * [B,n,target_vocabulary]. */
 th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *tokens, const th_tap *tap);
 
-/* Greedy decoding: from `begin`, the most likely token each time, until every sequence has `end` or
- * `limit` tokens stand. out TH_I32 [B,limit] is filled, with `end` from the first `end` on. Resets the
- * tape, and leaves it recording and training or not as it was. */
+/* ---- search ------------------------------------------------------------------------------------------- */
+
+/* How to find an output Y for each source. Three ways:
+ *   greedy    the most likely token each time: beam 0 or 1, sample false
+ *   beam      the `beam` most likely beginnings are kept open, and the outputs with the highest score won
+ *   sample    each token is drawn from what the model says
+ * Of an output, log P(Y) is the sum over its tokens, the end mark's with them, and its score is
+ *   log P(Y) / lp(Y),  lp(Y) = ((5 + |Y|) / 6)^alpha      (Wu et al. 2016, equation 14, without coverage)
+ * with |Y| the number of its tokens, the end mark's with them. Vaswani et al. 2017, section 6.1, take a beam of
+ * 4 and an alpha of 0.6.
+ *
+ * Beam search: the continuations of the open beginnings are gone through from the most likely on. One with the
+ * end mark is an output, any other stays open; with `beam` open ones the others are forgotten.
+ * A source is done when no open beginning can beat the last of its `best` outputs any more: its score will
+ * be at most its log P now over the lp of the longest output. What is open at `limit` tokens becomes an
+ * output without end mark (`ended` false), with the log P of the tokens it has, and takes its place by score
+ * like any other: so outputs with and without end mark are all there is, and their probabilities sum to 1. */
+typedef struct th_search_options {
+  int32_t begin, end; /* the marks: what is read first, and what ends an output */
+  int64_t limit;      /* most tokens of an output, with its end mark; at most the model's max_length */
+  int64_t beam;       /* 0: 1 */
+  int64_t best;       /* outputs for each source, at most `beam`; of a sample: draws, each on its own; 0: 1 */
+  double alpha;       /* 0: scores are log probabilities */
+  bool sample;
+  double temperature; /* logits are divided by it; 0: the most likely token, whatever top_k and top_p say */
+  int64_t top_k;      /* only the k most likely tokens (Fan et al. 2018, section 5.1); 0: all */
+  double top_p;       /* then, of those, the fewest most likely with at least this probability in all, which
+                         follows the temperature (Holtzman et al. 2020, section 3.1); 0 or 1: all */
+  uint64_t seed;
+  /* [B]: each source's own number; NULL: 0, 1, 2 .. Token t of its draw i depends on seed, number, i and t,
+   * not on the batch it is in. */
+  const int64_t *number;
+  bool recompute; /* every token through th_transformer_decode again, nothing kept: slow, the same */
+  bool unscored;  /* greedy: log_probability and score stay 0, and cost nothing */
+} th_search_options;
+
+typedef struct th_hypothesis {
+  const int32_t *tokens; /* [length]; the last is the end mark where `ended` */
+  int64_t length;
+  bool ended;
+  double log_probability; /* natural, of the model itself: no temperature, nothing cut off */
+  double score;
+} th_hypothesis;
+
+/* What was found for B sources. Owns all it points to, until th_hypotheses_free. */
+typedef struct th_hypotheses {
+  int64_t sources, most; /* B; options' best */
+  int64_t *count;        /* [B]: how many there are; below `most` only where there are no more outputs */
+  th_hypothesis *list;   /* [B,most]: by falling score, all different; of a sample by draw */
+  int32_t *tokens;       /* what the list points into */
+} th_hypotheses;
+void th_hypotheses_free(th_hypotheses *found); /* all zero is fine, and left behind */
+
+/* Outputs for source TH_I32 [B,S] with lengths [B] (NULL: all S). Each source gets what it would get alone, to
+ * rounding. Resets the tape, which holds all memory meanwhile, and leaves it recording and training or not as
+ * it was. TH_EINVAL for options that do not fit, TH_ENAN where logits are NaN or infinite (not seen if
+ * unscored), or what the tape met; then *found is all zero. */
+th_status th_search(const th_transformer *model, th_tape *tape, const th_tensor *source,
+                    const int32_t *source_length, const th_search_options *options, th_hypotheses *found,
+                    th_error *error);
+
+/* Greedy search, its tokens alone: out TH_I32 [B,limit] is filled, with `end` from the first `end` on. The
+ * rest as th_search. */
 th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, const th_tensor *source,
                                 const int32_t *source_length, int32_t begin, int32_t end,
                                 const th_tensor *out, th_error *error);
