@@ -146,7 +146,8 @@ Test(translate_directory, pairs_that_are_lost_or_damaged) {
   put_text("run/pairs.tsv", "abc\tdef\nabc");
   refuses(1, "run/pairs.tsv:2: no tab", "train --out run --steps 4");
   put_text("run/pairs.tsv", "abcd\tdef\n");
-  refuses(1, "run/pairs.tsv:1: the source has 4 tokens, the model takes 3", "train --out run --steps 4");
+  refuses(1, "run/pairs.tsv: 1 pairs are too few: 0 to train on, 0 held out, 1 too long",
+          "train --out run --steps 4");
 }
 
 Test(translate_directory, what_only_shows_the_run_may_be_lost) {

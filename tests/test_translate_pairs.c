@@ -4,6 +4,7 @@
 TestSuite(translate_pairs, .init = enter_directory, .fini = leave_directory);
 
 #define TRAIN "train " SMALL_PAIRS " --steps 3 --out run"
+#define TRAIN_VALID "train " SHAPE " --pairs pairs.tsv --valid valid.tsv --batch 16 --steps 3 --out run"
 #define LITERAL(text) text, sizeof text - 1
 
 /* ---- files that are refused --------------------------------------------------------------------------- */
@@ -78,13 +79,42 @@ Test(translate_pairs, a_side_without_a_word) {
           TRAIN " --source-unit word --target-unit word --held-out-part 0.001");
 }
 
-Test(translate_pairs, a_sequence_that_is_too_long) {
-  put_text("pairs.tsv", "abc\tde\nabcd\tde\n");
-  refuses(1, "pairs.tsv:2: the source has 4 tokens, the model takes 3 (--max-length)",
-          TRAIN " --max-length 3");
-  put_text("pairs.tsv", "ab\tdef\n");
-  refuses(1, "pairs.tsv:1: the target has 3 tokens, the model takes 2 (--max-length)",
-          TRAIN " --max-length 2");
+Test(translate_pairs, a_file_for_validation_with_a_sequence_that_is_too_long) {
+  put_pairs("pairs.tsv", 100);
+  put_text("valid.tsv", "abc\tde\nabcd\tde\n");
+  refuses(1, "valid.tsv:2: the source has 4 tokens, the model takes 3 (--max-length)",
+          TRAIN_VALID " --max-length 3");
+  put_text("valid.tsv", "ab\tdefg\n");
+  refuses(1, "valid.tsv:1: the target has 4 tokens, the model takes 3 (--max-length)",
+          TRAIN_VALID " --max-length 3");
+}
+
+Test(translate_pairs, a_file_for_validation_that_is_wrong) {
+  put_pairs("pairs.tsv", 100);
+  refuses(1, "valid.tsv: cannot read: No such file or directory", TRAIN_VALID);
+  put_text("valid.tsv", "abc\tdef\nabc\n");
+  refuses(1, "valid.tsv:2: no tab", TRAIN_VALID);
+  put_text("valid.tsv", "abc\t \n\xFF\tdef\n");
+  refuses(1, "valid.tsv:2: not valid UTF-8 at byte 1", TRAIN_VALID);
+}
+
+Test(translate_pairs, a_file_for_validation_that_leaves_nothing_to_train_on) {
+  put_pairs("pairs.tsv", 20);
+  put_pairs("valid.tsv", 20);
+  refuses(1, "pairs.tsv: 20 pairs are too few: 0 to train on, 20 held out", TRAIN_VALID);
+}
+
+Test(translate_pairs, flags_that_contradict_a_file_for_validation) {
+  refuses(2, "--valid holds out a whole file: leave out --held-out and --held-out-part",
+          TRAIN_VALID " --held-out 5");
+  refuses(2, "--valid a: a toy task makes its own; want --pairs FILE, too", "train --valid a --out b");
+  refuses(2, "--valid: want the name of a file", "train --pairs a --out b --valid=");
+}
+
+Test(translate_pairs, one_vocabulary_of_two_units) {
+  put_pairs("pairs.tsv", 100);
+  refuses(2, "--vocabulary joint: --source-unit bpe and --target-unit character are not the same",
+          TRAIN " --vocabulary joint --source-unit bpe");
 }
 
 Test(translate_pairs, too_few) {
@@ -177,4 +207,111 @@ Test(translate_pairs, another_spelling_of_a_source_is_not_held_out_when_the_firs
   works("train " SMALL_PAIRS " --held-out 1000 --steps 1 --out two");
   snprintf(once, sizeof once, "%d pairs to train on, %d held out", 2 * train, 2 * held_out);
   assert_says(once);
+}
+
+/* ---- too long, for validation, vocabularies, tokens ------------------------------------------------------ */
+
+/* 100 pairs of words, `w0 w0` to `w9 w9` and back. */
+static void put_words(const char *path) {
+  FILE *file = fopen(path, "w");
+  for (int i = 0; i < 100; i++)
+    fprintf(file, "low%d newest%d\tnewest%d low%d\n", i / 10, i % 10, i % 10, i / 10);
+  cr_assert_eq(fclose(file), 0);
+}
+
+static void append_text(const char *path, const char *text) {
+  FILE *file = fopen(path, "a");
+  cr_assert_geq(fputs(text, file), 0);
+  cr_assert_eq(fclose(file), 0);
+}
+
+Test(translate_pairs, sequences_that_are_too_long_are_left_out_and_counted) {
+  put_pairs("pairs.tsv", 100);
+  works("train " SMALL_PAIRS " --steps 3 --out short");
+  append_text("pairs.tsv", "abcd\tabc\nabc\tabcd\nbcda\tbcda\n");
+  works(TRAIN " --max-length 3");
+  assert_says("3 pairs left out: a side has more than 3 tokens (--max-length)\n");
+  cr_assert(same_bytes("run/model.safetensors", "short/model.safetensors"));
+  works("train --out run --steps 4");
+  assert_says("3 pairs left out: a side has more than 3 tokens (--max-length)\n");
+}
+
+Test(translate_pairs, a_file_for_validation_is_held_out_whole_and_kept) {
+  put_spelt("pairs.tsv", "", "\xC3\xA4", "\n", true);
+  put_text("valid.tsv", "aa\xCC\x88"
+                        "a\tone\nba\xCC\x88"
+                        "c\ttwo\nzzz\tthree\n");
+  works(TRAIN_VALID);
+  assert_says("98 pairs to train on, 3 held out, ");
+  assert_says("2 pairs left out: their sources stand in valid.tsv, too\n");
+  assert_says("at most 5 tokens a side");
+  cr_assert(same_bytes("run/valid.tsv", "valid.tsv"));
+  cr_assert(same_bytes("run/pairs.tsv", "pairs.tsv"));
+  cr_assert_eq(remove("valid.tsv"), 0);
+  cr_assert_eq(remove("pairs.tsv"), 0);
+  works("train --out run --steps 4");
+  assert_says("98 pairs to train on, 3 held out, ");
+  works("eval run --json");
+  assert_says("\"count\": 3,");
+}
+
+Test(translate_pairs, what_is_held_out_adds_nothing_to_the_vocabularies) {
+  put_pairs("pairs.tsv", 100);
+  put_text("valid.tsv", "qqq\trrr\n");
+  works(TRAIN_VALID " --source-unit bpe");
+  size_t size;
+  char *text = get("run/vocab.source.json", &size);
+  cr_assert_null(strchr(strstr(text, "<unk>"), 'q'));
+  free(text);
+}
+
+Test(translate_pairs, one_vocabulary_serves_both_sides_where_wanted) {
+  put_words("pairs.tsv");
+  works(TRAIN " --vocabulary joint --source-unit bpe --target-unit bpe --merges 10");
+  cr_assert(same_bytes("run/vocab.source.json", "run/vocab.target.json"));
+  works("train --out run --steps 4");
+  works("eval run");
+  works("train " SMALL_PAIRS " --steps 2 --out apart --source-unit word --target-unit word");
+  works("train " SMALL_PAIRS
+        " --steps 2 --out joint --source-unit word --target-unit word --vocabulary joint");
+  cr_assert(same_bytes("apart/vocab.source.json", "joint/vocab.source.json")); /* the same words on both */
+}
+
+static int tokens(const char *flags, const char *lines) {
+  with_input(lines, strlen(lines));
+  int status = translate("tokens run %s", flags);
+  unlink(input_path);
+  input_path = "/dev/null";
+  return status;
+}
+
+Test(translate_pairs, rare_tokens_are_unknown_where_wanted) {
+  put_words("pairs.tsv");
+  append_text("pairs.tsv", "once low0\tonce low0\n");
+  put_text("valid.tsv", "low0\tlow0\n");
+  works(TRAIN_VALID " --source-unit word --min-count 2");
+  cr_assert_eq(tokens("", "low0 once\n"), 0);
+  cr_assert_str_eq(last.out, "low0 <unk>\n");
+}
+
+Test(translate_pairs, tokens_are_shown) {
+  put_words("pairs.tsv");
+  works(TRAIN " --source-unit bpe --merges 7 --target-unit character");
+  static const char lines[] = "newest  low\r\n\n\u20AC";
+  cr_assert_eq(tokens("", lines), 0);
+  cr_assert_str_eq(last.out, "newest \u2581 low \u2581\n\n<unk> \u2581\n");
+  /* e s, e w, es t, ew est, l o, lo w, n ewest: 22 to 28, after 4 specials, the end, 10 digits, 7 letters */
+  cr_assert_eq(tokens("--ids", lines), 0);
+  cr_assert_str_eq(last.out, "28 4 27 4\n\n3 4\n");
+  cr_assert_eq(tokens("--target", lines), 0);
+  cr_assert_str_eq(last.out, "n e w e s t \u2581 \u2581 l o w\n\n<unk>\n");
+  cr_assert_eq(tokens("", "ab\n\xFF\n"), 1);
+  assert_complains(1, "translate tokens: standard input:2: not valid UTF-8 at byte 1");
+}
+
+Test(translate_pairs, tokens_of_nothing_are_refused) {
+  refuses(1, "translate tokens: none/vocab.source.json: cannot read: No such file or directory",
+          "tokens none");
+  refuses(2, "translate tokens: want one run's directory: translate tokens DIR", "tokens");
+  refuses(2, "translate tokens: --words: unknown option; see translate tokens --help", "tokens run --words");
 }

@@ -68,6 +68,9 @@ bool run_ended(const run *r) { return r->step >= r->settings.steps || run_ended_
 th_status run_new(run *r, const settings *s, const char *directory, th_error *error) {
   *r = (run){.settings = *s};
   snprintf(r->directory, sizeof r->directory, "%s", directory);
+  if (s->valid[0] && !is_pairs(s))
+    return th_error_set(error, TH_EINVAL, "--valid %s: a toy task makes its own; want --pairs FILE, too",
+                        s->valid);
   th_status status = is_pairs(s) ? data_pairs(&r->data, &r->settings, s->pairs, s->valid, NULL, NULL, error)
                                  : data_toy(&r->data, &r->settings, error);
   if (!status) status = make_model(r, error);

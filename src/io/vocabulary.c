@@ -16,8 +16,7 @@ typedef struct known {
 struct th_vocabulary {
   th_unit unit;
   bool finished;
-  void *
-      tree; /* of known tokens: tsearch's balanced tree, ordered by bytes. Of unit bpe words, until finished */
+  void *tree; /* of known tokens (of unit bpe words, until finished): tsearch's, ordered by bytes */
   size_t known;
   const char **texts; /* by id - TH_SPECIALS; the strings are the tree's */
   size_t count, room; /* of texts */
