@@ -277,20 +277,12 @@ Test(translate_pairs, one_vocabulary_serves_both_sides_where_wanted) {
   cr_assert(same_bytes("apart/vocab.source.json", "joint/vocab.source.json")); /* the same words on both */
 }
 
-static int tokens(const char *flags, const char *lines) {
-  with_input(lines, strlen(lines));
-  int status = translate("tokens run %s", flags);
-  unlink(input_path);
-  input_path = "/dev/null";
-  return status;
-}
-
 Test(translate_pairs, rare_tokens_are_unknown_where_wanted) {
   put_words("pairs.tsv");
   append_text("pairs.tsv", "once low0\tonce low0\n");
   put_text("valid.tsv", "low0\tlow0\n");
   works(TRAIN_VALID " --source-unit word --min-count 2");
-  cr_assert_eq(tokens("", "low0 once\n"), 0);
+  cr_assert_eq(filter("low0 once\n", "tokens run"), 0);
   cr_assert_str_eq(last.out, "low0 <unk>\n");
 }
 
@@ -298,14 +290,14 @@ Test(translate_pairs, tokens_are_shown) {
   put_words("pairs.tsv");
   works(TRAIN " --source-unit bpe --merges 7 --target-unit character");
   static const char lines[] = "newest  low\r\n\n\u20AC";
-  cr_assert_eq(tokens("", lines), 0);
+  cr_assert_eq(filter(lines, "tokens run"), 0);
   cr_assert_str_eq(last.out, "newest \u2581 low \u2581\n\n<unk> \u2581\n");
   /* e s, e w, es t, ew est, l o, lo w, n ewest: 22 to 28, after 4 specials, the end, 10 digits, 7 letters */
-  cr_assert_eq(tokens("--ids", lines), 0);
+  cr_assert_eq(filter(lines, "tokens run --ids"), 0);
   cr_assert_str_eq(last.out, "28 4 27 4\n\n3 4\n");
-  cr_assert_eq(tokens("--target", lines), 0);
+  cr_assert_eq(filter(lines, "tokens run --target"), 0);
   cr_assert_str_eq(last.out, "n e w e s t \u2581 \u2581 l o w\n\n<unk>\n");
-  cr_assert_eq(tokens("", "ab\n\xFF\n"), 1);
+  cr_assert_eq(filter("ab\n\xFF\n", "tokens run"), 1);
   assert_complains(1, "translate tokens: standard input:2: not valid UTF-8 at byte 1");
 }
 

@@ -235,13 +235,21 @@ HELPER void with_input(const char *text, size_t size) {
   input_path = name;
 }
 
-HELPER int decode(const char *run, const char *lines) {
+/* translate(...) with lines on its standard input. */
+HELPER __attribute__((format(printf, 2, 3))) int filter(const char *lines, const char *format, ...) {
+  command_line a;
+  va_list values;
+  va_start(values, format);
+  cut(&a, format, values);
+  va_end(values);
   with_input(lines, strlen(lines));
-  int status = translate("decode %s", run);
+  int status = run_words(a.word);
   unlink(input_path);
   input_path = "/dev/null";
   return status;
 }
+
+HELPER int decode(const char *run, const char *lines) { return filter(lines, "decode %s", run); }
 
 /* ---- what it must say ----------------------------------------------------------------------------------- */
 
