@@ -192,12 +192,12 @@ Test(translate_decode, flags_that_do_not_fit) {
   refuses(2, "raise --beam, or --sample", "decode run --beam 2 --n-best 3");
   refuses(2, "--n-best: want 1 to 10000", "decode run --n-best -1");
   refuses(2, "--batch: want 1 to 4096", "decode run --batch 0");
-  refuses(2, "--use: want last, best, average or ema", "decode run --use first");
+  refuses(2, "--use first: want last, best, average or ema", "decode run --use first");
   refuses(2, "--attention a.gif: want a name that ends in .png or .npy", "decode run --attention a.gif");
 }
 
 Test(translate_decode, other_weights_of_the_run) {
-  refuses(1, "run/best.safetensors: not there: the run has kept no best weights; want --use last",
+  refuses(1, "run/best.safetensors: there is none: the run was trained without --validate-every",
           "decode run --use best");
   works("train " SMALL " --steps 3 --seed 2 --out other");
   cr_assert_eq(rename("other/model.safetensors", "run/ema.safetensors"), 0);

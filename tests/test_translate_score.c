@@ -191,8 +191,8 @@ Test(translate_score, an_interval_holds_its_value) {
 
 Test(translate_score, the_weights_can_be_those_of_another_file) {
   make_run();
-  refuses(1, "eval: --use best: run/best.safetensors: cannot read: No such file", "eval run --use best");
-  refuses(2, "eval: --use newest: want last, best, average or ema", "eval run --use newest");
+  refuses(1, "run/best.safetensors: there is none: the run was trained without --validate-every", "eval run --use best");
+  refuses(2, "--use newest: want last, best, average or ema", "eval run --use newest");
   works("eval run --pairs pairs.tsv --json");
   double last_loss = number("loss");
   works("train " SMALL_PAIRS " --source-unit character --target-unit word --steps 1 --out other");
