@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lock.h"
+
 const char *run_path(const run *r, char text[PATH_TEXT], const char *name) {
   snprintf(text, PATH_TEXT, "%s/%s", r->directory, name);
   return text;
@@ -133,6 +135,7 @@ static th_status write_start(run *r, th_error *error) {
 
 static void remove_start(const run *r) {
   char path[PATH_TEXT];
+  lock_drop();
   for (size_t i = 0; i < sizeof start_files / sizeof *start_files; i++)
     unlink(run_path(r, path, start_files[i]));
   rmdir(r->directory);
@@ -147,23 +150,39 @@ static void sync_parent(const run *r) {
   close(parent);
 }
 
+/* The whole new directory found its name taken. */
+static th_status cannot_place(const run *r, int problem, th_error *error) {
+  if (run_exists(r->directory)) { /* a moment ago it was not there */
+    th_status status = lock_check(r->directory, error);
+    return status ? status
+                  : th_error_set(
+                        error, TH_EIO,
+                        "%s: another training made a run in it meanwhile: train --out %s goes on with it",
+                        r->directory, r->directory);
+  }
+  if (problem == ENOTEMPTY || problem == EEXIST || problem == ENOTDIR)
+    return th_error_set(error, TH_EIO, "%s: exists and holds no run (no config.json): choose another --out",
+                        r->directory);
+  return th_error_set(error, TH_EIO, "%s: cannot make: %s", r->directory, strerror(problem));
+}
+
 th_status run_begin(run *r, th_error *error) {
   run temporary = *r;
   size_t length = strlen(r->directory);
   while (length > 1 && temporary.directory[length - 1] == '/') temporary.directory[--length] = 0;
-  snprintf(temporary.directory + length, sizeof temporary.directory - length, ".new-%d", (int)getpid());
+  snprintf(temporary.directory + length, sizeof temporary.directory - length, UNFINISHED "%d", (int)getpid());
   th_status status = th_directory_make(temporary.directory, error);
   if (status) return status;
-  status = write_start(&temporary, error);
-  if (!status && rename(temporary.directory, r->directory)) {
-    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
-      status = th_error_set(
-          error, TH_EIO, "%s: exists and holds no run (no config.json): choose another --out", r->directory);
-    else status = th_error_set(error, TH_EIO, "%s: cannot make: %s", r->directory, strerror(errno));
+  status = lock_take(temporary.directory, error);
+  if (!status) status = write_start(&temporary, error);
+  if (!status && rename(temporary.directory, r->directory)) status = cannot_place(r, errno, error);
+  if (status) {
+    remove_start(&temporary);
+    return status;
   }
-  if (status) remove_start(&temporary);
-  else sync_parent(r);
-  return status;
+  lock_follow(r->directory);
+  sync_parent(r);
+  return TH_OK;
 }
 
 static th_status load_state(run *r, const char *path, th_error *error) {

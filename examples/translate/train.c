@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lock.h"
+
 #define GLANCE 256 /* held-out sequences in a progress report; the summary takes all */
 
 static volatile sig_atomic_t stop_signal;
@@ -186,6 +188,9 @@ th_status train_command(int argc, const char **argv, th_error *error) {
   th_status status = settings_parse(argc, argv, &asked, &flags, out, error);
   if (status) return status;
   bool resumed = run_exists(out);
+  if (resumed) status = lock_take(out, error); /* a new one is locked where it is made */
+  if (status) return status;
+  leftovers_remove(out);
   if (resumed) status = go_on(&r, out, &asked, &flags, error);
   else {
     settings_defaults(&asked, &flags);
