@@ -176,8 +176,7 @@ Test(translate_kill, two_trainings_do_not_meet_in_one_directory) {
   call_list calls = count_calls("train --out run --steps 70");
   long middle = call_number(&calls, "write", "optimizer.safetensors.tmp", "?");
   pid_t first = start_stopped(middle, "said", NULL, "train --out run --steps 80");
-  snprintf(text, sizeof text, "translate train: run: another training (process %d) is at work in it\n",
-           first);
+  snprintf(text, sizeof text, ": another training (process %d) is at work in it\n", first);
   refuses(1, text, "train --out run");
   refuses(1, text, "train --out run/ --steps 90");
   works("eval run");

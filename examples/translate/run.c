@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checksum.h"
 #include "lock.h"
 
 const char *run_path(const run *r, char text[PATH_TEXT], const char *name) {
@@ -120,8 +121,9 @@ th_status run_save(run *r, th_error *error) {
 
 /* ---- a new directory ---------------------------------------------------------------------------------------------- */
 
-static const char *const start_files[] = {"vocab.source.json", "vocab.target.json",     "pairs.tsv",
-                                          "config.json",       "optimizer.safetensors", "model.safetensors"};
+static const char *const start_files[] = {"vocab.source.json", "vocab.target.json", "pairs.tsv",
+                                          "pairs.sum",         "config.json",       "optimizer.safetensors",
+                                          "model.safetensors"};
 
 static th_status write_start(run *r, th_error *error) {
   char path[PATH_TEXT];
@@ -129,6 +131,9 @@ static th_status write_start(run *r, th_error *error) {
   if (!status) status = th_vocabulary_save(r->data.target, run_path(r, path, "vocab.target.json"), error);
   if (!status && is_pairs(&r->settings))
     status = th_file_write(run_path(r, path, "pairs.tsv"), r->data.text, r->data.text_size, error);
+  if (!status && is_pairs(&r->settings))
+    status =
+        checksum_save(run_path(r, path, "pairs.sum"), "pairs.tsv", r->data.text, r->data.text_size, error);
   if (!status) status = settings_save(&r->settings, run_path(r, path, "config.json"), error);
   return status ? status : run_save(r, error);
 }
@@ -211,6 +216,15 @@ static th_status load_state(run *r, const char *path, th_error *error) {
 
 /* ---- a run read back ----------------------------------------------------------------------------------------------- */
 
+static th_status open_pairs(run *r, th_vocabulary *source, th_vocabulary *target, th_error *error) {
+  char pairs[PATH_TEXT], sum[PATH_TEXT];
+  run_path(r, pairs, "pairs.tsv");
+  th_status status = data_pairs(&r->data, &r->settings, pairs, source, target, error);
+  return status
+             ? status
+             : checksum_check(run_path(r, sum, "pairs.sum"), pairs, r->data.text, r->data.text_size, error);
+}
+
 /* Puts the vocabularies, which it then owns, and what belongs to them into r->data. */
 static th_status open_data(run *r, th_vocabulary *source, th_vocabulary *target, run_parts parts,
                            th_error *error) {
@@ -219,8 +233,7 @@ static th_status open_data(run *r, th_vocabulary *source, th_vocabulary *target,
     r->data = (data){.source = source, .target = target};
     return TH_OK;
   }
-  if (is_pairs(&r->settings))
-    return data_pairs(&r->data, &r->settings, run_path(r, path, "pairs.tsv"), source, target, error);
+  if (is_pairs(&r->settings)) return open_pairs(r, source, target, error);
   int32_t count = th_vocabulary_count(source);
   th_vocabulary_free(source);
   th_vocabulary_free(target);
@@ -241,8 +254,8 @@ static th_status load_vocabularies(const run *r, th_vocabulary **source, th_voca
   return status;
 }
 
-th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts,
-                   th_error *error) {
+static th_status open_parts(run *r, const char *directory, const settings *s, const given *g, run_parts parts,
+                            th_error *error) {
   char path[PATH_TEXT];
   th_vocabulary *source, *target;
   *r = (run){0};
@@ -267,4 +280,28 @@ th_status run_open(run *r, const char *directory, const settings *s, const given
   if (!status) status = make_machine(r, error);
   if (status) run_free(r);
   return status;
+}
+
+/* What to do about a file that is lost or damaged, by its name in the error. */
+static th_status advise(const run *r, th_error *error) {
+  const char *state = "optimizer.safetensors", *weights = "model.safetensors", *advice = "put back a copy";
+  char path[PATH_TEXT], more[PATH_TEXT + 64];
+  th_error found = *error;
+  if (!run_exists(r->directory)) {
+    snprintf(more, sizeof more, "%s holds no run, or has lost it: put back a copy", r->directory);
+    advice = more;
+  } else if (strstr(found.text, state))
+    advice = "put back a copy; without it training cannot go on exactly, though model.safetensors still "
+             "translates";
+  else if (strstr(found.text, weights) && !access(run_path(r, path, state), F_OK)) {
+    snprintf(more, sizeof more, "translate train --out %s writes it anew", r->directory);
+    advice = more;
+  }
+  return th_error_set(error, found.status, "%s: %s", found.text, advice);
+}
+
+th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts,
+                   th_error *error) {
+  th_status status = open_parts(r, directory, s, g, parts, error);
+  return status == TH_EIO || status == TH_EFORMAT ? advise(r, error) : status;
 }

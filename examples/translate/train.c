@@ -94,6 +94,8 @@ static th_status train(run *r, th_metrics *metrics, th_error *error) {
   }
   progress_clear(&p);
   batch_free(&b);
+  /* What could not be reported or saved is done again from the last checkpoint, so that no line is missing. */
+  if (status && status != TH_ENAN) return status;
   th_error ignored;
   th_status saved = run_save(
       r, status ? &ignored : error); /* also after a failed step: its weights are the last good ones */
