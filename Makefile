@@ -135,7 +135,7 @@ check: packages
 
 faults: packages
 	@$(MAKE) --no-print-directory $(tests) $(preload) $(program)
-	TAPEHEAD_FAULTS=all $(tests) --filter 'translate_{kill,faults}/*' --jobs 2 --verbose
+	TAPEHEAD_FAULTS=all $(tests) --filter 'translate_@(kill|faults)/*' --jobs 2 --verbose
 
 gradcheck: packages
 	@$(MAKE) --no-print-directory $(gradcheck)

@@ -45,10 +45,11 @@ static th_status taken(const char *directory, int fd, th_error *error) {
 }
 
 /* `problem` is fcntl's. */
-static th_status not_locked(const char *directory, int fd, int problem, th_error *error) {
+static th_status not_locked(const char *directory, const char *path, int fd, int problem, th_error *error) {
   if (problem == EACCES || problem == EAGAIN) return taken(directory, fd, error);
   if (problem != ENOLCK && problem != ENOSYS && problem != EOPNOTSUPP && problem != EINVAL)
-    return th_error_set(error, TH_EIO, "%s/.lock: cannot lock: %s", directory, strerror(problem));
+    return th_error_set(error, TH_EIO, "%s: cannot lock: %s", path, strerror(problem));
+  unlink(path); /* it keeps nobody out */
   printf("%s: its file system has no locks: see to it that no other training is at work in it\n", directory);
   return TH_OK;
 }
@@ -63,7 +64,7 @@ th_status lock_take(const char *directory, th_error *error) {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0) return th_error_set(error, TH_EIO, "%s: cannot make: %s", path, strerror(errno));
     if (fcntl(fd, F_SETLK, &lock)) {
-      th_status status = not_locked(directory, fd, errno, error);
+      th_status status = not_locked(directory, path, fd, errno, error);
       close(fd);
       return status;
     }

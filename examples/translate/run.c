@@ -121,9 +121,9 @@ th_status run_save(run *r, th_error *error) {
 
 /* ---- a new directory ---------------------------------------------------------------------------------------------- */
 
-static const char *const start_files[] = {"vocab.source.json", "vocab.target.json", "pairs.tsv",
-                                          "pairs.sum",         "config.json",       "optimizer.safetensors",
-                                          "model.safetensors"};
+static const char *const start_files[] = {
+    ".lock",     "vocab.source.json", "vocab.target.json",     "pairs.tsv",
+    "pairs.sum", "config.json",       "optimizer.safetensors", "model.safetensors"};
 
 static th_status write_start(run *r, th_error *error) {
   char path[PATH_TEXT];
