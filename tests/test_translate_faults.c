@@ -248,7 +248,11 @@ static void assert_copes(char command, const char *path, harm h) {
   cr_assert_eq(everything_here(), before, "something was written: %s", last.err);
 }
 
-static void harm_each_file(void) {
+static void harm_each_file(const char *command) {
+  works("%srun", command);
+  put_text("lines", "abc\n");
+  input_path = "lines";
+  cr_assert_eq(system("cp -a run kept"), 0);
   names files = files_below("run");
   for (size_t i = 0; i < files.count; i++) {
     const char *path = files.name[i];
@@ -269,21 +273,11 @@ static void harm_each_file(void) {
   free(files.name);
 }
 
-Test(translate_faults, each_file_of_a_toy_run_lost_or_damaged) {
-  works(TOY "run");
-  put_text("lines", "abc\n");
-  input_path = "lines";
-  cr_assert_eq(system("cp -a run kept"), 0);
-  harm_each_file();
-}
+Test(translate_faults, each_file_of_a_toy_run_lost_or_damaged) { harm_each_file(TOY); }
 
 Test(translate_faults, each_file_of_a_run_on_pairs_lost_or_damaged) {
   put_pairs("pairs.tsv", 100);
-  works(PAIRS "run");
-  put_text("lines", "abc\n");
-  input_path = "lines";
-  cr_assert_eq(system("cp -a run kept"), 0);
-  harm_each_file();
+  harm_each_file(PAIRS);
 }
 
 Test(translate_faults, weights_without_their_moments_translate_but_do_not_train) {
@@ -295,4 +289,15 @@ Test(translate_faults, weights_without_their_moments_translate_but_do_not_train)
           "run/optimizer.safetensors: cannot read: No such file or directory: put back a copy; without it "
           "training cannot go on exactly, though model.safetensors still translates",
           "train --out run --steps 6");
+}
+
+Test(translate_faults, the_sum_of_the_pairs_is_what_cksum_says) {
+  put_pairs("pairs.tsv", 100);
+  works(PAIRS "run");
+  cr_assert_eq(system("cd run && cksum pairs.tsv | cmp - pairs.sum"), 0);
+  put_pairs("run/pairs.tsv", 99); /* whole lines, one fewer */
+  refuses(1, "run/pairs.tsv: 792 bytes that are not the 800 the run began with: put back a copy",
+          "train --out run --steps 6");
+  remove("run/pairs.sum"); /* as in runs that never had one */
+  works("train --out run --steps 6");
 }
