@@ -55,7 +55,8 @@ static void fail_call(const char *command, long number, const one_call *c, const
   char name[NAME_ROOM];
   plan_call(number, how);
   int status = exists("run") ? translate("train --out run") : translate("%srun", command);
-  bool unseen = status == 0 && (may_be_passed_over(c) || !strcmp(how, "short"));
+  bool no_room_asked = !strcmp(how, "full") && !strstr(c->path, ".tmp") && !strstr(c->name, "write");
+  bool unseen = status == 0 && (may_be_passed_over(c) || !strcmp(how, "short") || no_room_asked);
   cr_assert(unseen || status == 1, "%ld: %s of %s, %s: status %d: %s", number, c->name, c->path, how, status,
             last.err);
   if (unseen) {
