@@ -41,7 +41,9 @@ libraries = $(shell pkg-config --libs $(modules_run) 2>/dev/null) -lm -lpthread
 library_c := $(wildcard src/*/*.c)
 program_c := $(wildcard examples/translate/*.c)
 single_c := $(wildcard examples/*.c)
-test_c := $(wildcard tests/*.c tests/translate/*.c)
+# Loaded into the program by the tests that let its calls fail; no part of the tests themselves.
+preload_c := tests/fault_preload.c
+test_c := $(filter-out $(preload_c),$(wildcard tests/*.c tests/translate/*.c))
 # What the tests of the program look into.
 program_parts := $(addprefix examples/translate/,toy.c data.c batch.c pairs.c settings.c)
 bench_c := $(wildcard bench/*.c)
@@ -53,8 +55,9 @@ singles := $(patsubst examples/%.c,$(B)/%,$(single_c))
 benches := $(patsubst bench/%.c,$(B)/%,$(bench_c))
 tests := $(B)/tests-all
 gradcheck := $(B)/gradcheck
+preload := $(B)/fault_preload.so
 
-.PHONY: all demo toys check gradcheck bench asan valgrind format lint packages clean help
+.PHONY: all demo toys check faults gradcheck bench asan valgrind format lint packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -66,6 +69,7 @@ help:
 	@echo 'make demo        train on the reverse task and draw what the heads look at'
 	@echo 'make toys        every toy task with every kind of positions, at lengths beyond training: a quarter of an hour'
 	@echo 'make check       build and pass the tests'
+	@echo 'make faults      kill a training, and let it fail, at every single call that it makes'
 	@echo 'make gradcheck   every op and layer against finite differences'
 	@echo 'make bench       time a training step, beside PyTorch where it is installed'
 	@echo 'make asan        the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
@@ -106,6 +110,12 @@ $(tests): $(call object,$(test_c) $(program_parts)) $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
 
+# Without the sanitizers of MODE=asan: it comes before them.
+$(preload): $(preload_c) Makefile
+	@mkdir -p $(@D)
+	@echo '  link    $@'
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(warnings) -fPIC -shared $< -ldl -o $@
+
 $(gradcheck): $(B)/tests/gradcheck/main.o $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
@@ -126,8 +136,12 @@ toys: packages
 
 check: packages
 	@scripts/packages.sh command=python3:python3
-	@$(MAKE) --no-print-directory $(tests) $(program) $(singles) $(benches)
+	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(singles) $(benches)
 	tests/run.sh $(B)
+
+faults: packages
+	@$(MAKE) --no-print-directory $(tests) $(preload) $(program)
+	TAPEHEAD_FAULTS=all $(tests) --filter 'translate_@(kill|faults)/*' --jobs 2 --verbose
 
 gradcheck: packages
 	@scripts/packages.sh command=python3:python3
@@ -148,7 +162,7 @@ valgrind: packages
 
 format:
 	@scripts/packages.sh command=clang-format:clang-format
-	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(bench_c) $(wildcard bench/*.h tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h tests/*.h tests/*/*.h)
+	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(preload_c) $(bench_c) $(wildcard bench/*.h tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h tests/*.h tests/*/*.h)
 
 lint: packages
 	@scripts/packages.sh command=clang-tidy:clang-tidy command=cppcheck:cppcheck

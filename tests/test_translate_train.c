@@ -231,44 +231,6 @@ Test(translate_train, a_second_ctrl_c_ends_it_at_once) {
   works("train --out run --steps 60");
 }
 
-Test(translate_train, a_run_killed_at_any_moment_goes_on_to_the_same_bytes) {
-  static const int steps_read[] = {1, 8, 20, 31, 44, 52, 60}; /* the pipe has room for 45 lines more */
-  static char text[65536];
-  put_pairs("pairs.tsv", 100);
-  for (int i = 0; i < TASKS; i++) {
-    remove_tree("whole");
-    remove_tree("run");
-    works("%s --steps 150 --report-every 2 --out whole", tasks[i]);
-    for (size_t k = 0; k < sizeof steps_read / sizeof *steps_read; k++) {
-      trainee t = start("%s --steps 150 --report-every 2 --out run", tasks[i]);
-      read_to_step(&t, steps_read[k]);
-      usleep((useconds_t)(rand() % 3000));
-      cr_assert_eq(kill(t.child, SIGKILL), 0);
-      cr_assert_eq(end_of(&t, text, sizeof text), 128 + SIGKILL);
-    }
-    works("train --out run");
-    assert_says("going on in run from step ");
-    assert_same_run("run", "whole");
-    assert_same_file("run", "whole", "metrics.jsonl");
-    assert_metrics_rise_to("run/metrics.jsonl", 150);
-  }
-}
-
-/* Before there is a checkpoint there is no run at all; afterwards there is a whole one. */
-Test(translate_train, a_run_killed_while_it_begins_is_there_whole_or_not_at_all) {
-  works(TOY " --steps 20 --out whole");
-  for (int i = 0; i < 12; i++) {
-    char text[65536];
-    trainee t = start(TOY " --steps 20 --out run");
-    usleep((useconds_t)(i * 2000));
-    kill(t.child, SIGKILL);
-    end_of(&t, text, sizeof text);
-    if (exists("run")) works("eval run");
-  }
-  works(TOY " --steps 20 --out run");
-  assert_same_run("run", "whole");
-}
-
 Test(translate_train, a_run_that_is_complete_says_so_and_stays_as_it_is) {
   works("train " SMALL " --steps 3 --out run");
   works("train " SMALL " --steps 3 --out twin");

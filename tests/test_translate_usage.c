@@ -18,7 +18,8 @@ Test(translate_usage, no_command) {
 
 Test(translate_usage, an_unknown_command) {
   refuses(2,
-          "translate: unknown command trian: want train, decode, eval, score, tokens, logits or gradcheck; " SEE_HELP,
+          "translate: unknown command trian: want train, decode, eval, score, tokens, logits or "
+          "gradcheck; " SEE_HELP,
           "trian --out a");
   refuses(2, "unknown command --verse", "--verse");
 }

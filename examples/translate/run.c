@@ -1,3 +1,5 @@
+#include "checksum.h"
+#include "lock.h"
 #include "run.h"
 
 #include <errno.h>
@@ -82,24 +84,41 @@ th_status run_new(run *r, const settings *s, const char *directory, th_error *er
 
 /* ---- a new directory ---------------------------------------------------------------------------------------------- */
 
-static const char *const start_files[] = {"vocab.source.json", "vocab.target.json", "pairs.tsv",
-                                          "valid.tsv",         "config.json",       "optimizer.safetensors",
-                                          "model.safetensors", "ema.safetensors"};
+static const char *const start_files[] = {".lock",
+                                          "vocab.source.json",
+                                          "vocab.target.json",
+                                          "pairs.tsv",
+                                          "pairs.sum",
+                                          "valid.tsv",
+                                          "valid.sum",
+                                          "config.json",
+                                          "model.safetensors",
+                                          "ema.safetensors",
+                                          "optimizer.safetensors"};
+
+/* A copy of a file of pairs, and its sum. */
+static th_status write_pairs(const run *r, const char *name, const char *sum, const char *text, size_t size,
+                             th_error *error) {
+  char path[PATH_TEXT];
+  th_status status = th_file_write(run_path(r, path, name), text, size, error);
+  return status ? status : checksum_save(run_path(r, path, sum), name, text, size, error);
+}
 
 static th_status write_start(run *r, th_error *error) {
   char path[PATH_TEXT];
-  th_status status = th_vocabulary_save(r->data.source, run_path(r, path, "vocab.source.json"), error);
-  if (!status) status = th_vocabulary_save(r->data.target, run_path(r, path, "vocab.target.json"), error);
-  if (!status && is_pairs(&r->settings))
-    status = th_file_write(run_path(r, path, "pairs.tsv"), r->data.text, r->data.text_size, error);
-  if (!status && r->data.valid_text)
-    status = th_file_write(run_path(r, path, "valid.tsv"), r->data.valid_text, r->data.valid_size, error);
+  const data *d = &r->data;
+  th_status status = th_vocabulary_save(d->source, run_path(r, path, "vocab.source.json"), error);
+  if (!status) status = th_vocabulary_save(d->target, run_path(r, path, "vocab.target.json"), error);
+  if (!status && d->text) status = write_pairs(r, "pairs.tsv", "pairs.sum", d->text, d->text_size, error);
+  if (!status && d->valid_text)
+    status = write_pairs(r, "valid.tsv", "valid.sum", d->valid_text, d->valid_size, error);
   if (!status) status = settings_save(&r->settings, run_path(r, path, "config.json"), error);
   return status ? status : run_save(r, error);
 }
 
 static void remove_start(const run *r) {
   char path[PATH_TEXT];
+  lock_drop();
   for (size_t i = 0; i < sizeof start_files / sizeof *start_files; i++)
     unlink(run_path(r, path, start_files[i]));
   rmdir(r->directory);
@@ -114,38 +133,64 @@ static void sync_parent(const run *r) {
   close(parent);
 }
 
+/* The whole new directory found its name taken. */
+static th_status cannot_place(const run *r, int problem, th_error *error) {
+  if (run_exists(r->directory)) { /* a moment ago it was not there */
+    th_status status = lock_check(r->directory, error);
+    return status ? status
+                  : th_error_set(
+                        error, TH_EIO,
+                        "%s: another training made a run in it meanwhile: train --out %s goes on with it",
+                        r->directory, r->directory);
+  }
+  if (problem == ENOTEMPTY || problem == EEXIST || problem == ENOTDIR)
+    return th_error_set(error, TH_EIO, "%s: exists and holds no run (no config.json): choose another --out",
+                        r->directory);
+  return th_error_set(error, TH_EIO, "%s: cannot make: %s", r->directory, strerror(problem));
+}
+
 th_status run_begin(run *r, th_error *error) {
   run temporary = *r;
   size_t length = strlen(r->directory);
   while (length > 1 && temporary.directory[length - 1] == '/') temporary.directory[--length] = 0;
-  snprintf(temporary.directory + length, sizeof temporary.directory - length, ".new-%d", (int)getpid());
+  snprintf(temporary.directory + length, sizeof temporary.directory - length, UNFINISHED "%d", (int)getpid());
   th_status status = th_directory_make(temporary.directory, error);
   if (status) return status;
-  status = write_start(&temporary, error);
-  if (!status && rename(temporary.directory, r->directory)) {
-    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
-      status = th_error_set(
-          error, TH_EIO, "%s: exists and holds no run (no config.json): choose another --out", r->directory);
-    else status = th_error_set(error, TH_EIO, "%s: cannot make: %s", r->directory, strerror(errno));
+  status = lock_take(temporary.directory, error);
+  if (!status) status = write_start(&temporary, error);
+  if (!status && rename(temporary.directory, r->directory)) status = cannot_place(r, errno, error);
+  if (status) {
+    remove_start(&temporary);
+    return status;
   }
-  if (status) remove_start(&temporary);
-  else sync_parent(r);
-  return status;
+  lock_follow(r->directory);
+  sync_parent(r);
+  return TH_OK;
 }
 
 /* ---- a run read back ----------------------------------------------------------------------------------------------- */
 
+static th_status open_pairs(run *r, th_vocabulary *source, th_vocabulary *target, th_error *error) {
+  char pairs[PATH_TEXT], valid[PATH_TEXT], sum[PATH_TEXT];
+  const data *d = &r->data;
+  run_path(r, pairs, "pairs.tsv"), run_path(r, valid, "valid.tsv");
+  th_status status =
+      data_pairs(&r->data, &r->settings, pairs, r->settings.valid[0] ? valid : NULL, source, target, error);
+  if (!status) status = checksum_check(run_path(r, sum, "pairs.sum"), pairs, d->text, d->text_size, error);
+  if (!status && d->valid_text)
+    status = checksum_check(run_path(r, sum, "valid.sum"), valid, d->valid_text, d->valid_size, error);
+  return status;
+}
+
 /* Puts the vocabularies, which it then owns, and what belongs to them into r->data. */
 static th_status open_data(run *r, th_vocabulary *source, th_vocabulary *target, run_parts parts,
                            th_error *error) {
-  char path[PATH_TEXT], valid[PATH_TEXT];
+  char path[PATH_TEXT];
   if (parts == RUN_MODEL) {
     r->data = (data){.source = source, .target = target};
     return TH_OK;
   }
-  if (is_pairs(&r->settings))
-    return data_pairs(&r->data, &r->settings, run_path(r, path, "pairs.tsv"),
-                      r->settings.valid[0] ? run_path(r, valid, "valid.tsv") : NULL, source, target, error);
+  if (is_pairs(&r->settings)) return open_pairs(r, source, target, error);
   int32_t count = th_vocabulary_count(source);
   th_vocabulary_free(source);
   th_vocabulary_free(target);
@@ -166,8 +211,8 @@ static th_status load_vocabularies(const run *r, th_vocabulary **source, th_voca
   return status;
 }
 
-th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts,
-                   th_error *error) {
+static th_status open_parts(run *r, const char *directory, const settings *s, const given *g, run_parts parts,
+                            th_error *error) {
   char path[PATH_TEXT];
   th_vocabulary *source, *target;
   *r = (run){0};
@@ -190,4 +235,28 @@ th_status run_open(run *r, const char *directory, const settings *s, const given
   if (!status) status = make_machine(r, error);
   if (status) run_free(r);
   return status;
+}
+
+/* What to do about a file that is lost or damaged, by its name in the error. */
+static th_status advise(const run *r, th_error *error) {
+  const char *state = "optimizer.safetensors", *weights = "model.safetensors", *advice = "put back a copy";
+  char path[PATH_TEXT], more[PATH_TEXT + 64];
+  th_error found = *error;
+  if (!run_exists(r->directory)) {
+    snprintf(more, sizeof more, "%s holds no run, or has lost it: put back a copy", r->directory);
+    advice = more;
+  } else if (strstr(found.text, state))
+    advice = "put back a copy; without it training cannot go on exactly, though model.safetensors still "
+             "translates";
+  else if (strstr(found.text, weights) && !access(run_path(r, path, state), F_OK)) {
+    snprintf(more, sizeof more, "translate train --out %s writes it anew", r->directory);
+    advice = more;
+  }
+  return th_error_set(error, found.status, "%s: %s", found.text, advice);
+}
+
+th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts,
+                   th_error *error) {
+  th_status status = open_parts(r, directory, s, g, parts, error);
+  return status == TH_EIO || status == TH_EFORMAT ? advise(r, error) : status;
 }

@@ -273,7 +273,7 @@ static th_status take_option(poptContext context, int option, command *c, th_err
   th_status status = TH_OK;
   if (!text) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
   if (option == OPTION_OUT) {
-    const size_t most = PATH_TEXT / 2 - 32; /* room for .new-NUMBER */
+    const size_t most = PATH_TEXT / 2 - 32; /* room for .unfinished-NUMBER */
     if (!*text || strlen(text) >= most)
       status = th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
     else strcpy(c->out, text);

@@ -1,5 +1,6 @@
 /* translate train: the training loop. */
 #include "commands.h"
+#include "lock.h"
 
 #include <errno.h>
 #include <math.h>
@@ -235,6 +236,9 @@ th_status train_command(int argc, const char **argv, th_error *error) {
   th_status status = settings_parse(argc, argv, &asked, &flags, out, error);
   if (status) return status;
   bool resumed = run_exists(out);
+  if (resumed) status = lock_take(out, error); /* a new one is locked where it is made */
+  if (status) return status;
+  leftovers_remove(out);
   if (resumed) status = go_on(&r, out, &asked, &flags, error);
   else {
     settings_defaults(&asked, &flags);

@@ -204,7 +204,8 @@ typedef struct th_metric {
  * interrupted run wrote after its last checkpoint goes, and so does a half-written last line. */
 th_status th_metrics_open(th_metrics **metrics, const char *path, int64_t keep_until_step, th_error *error);
 
-/* Appends one line with one write. Where that fails, no part of the line stays in the file. */
+/* Appends one line with one write and syncs it, so that a checkpoint written later never outlives it. Where
+ * that fails, no part of the line stays in the file. */
 th_status th_metrics_append(th_metrics *metrics, int64_t step, const th_metric *values, size_t count,
                             th_error *error);
 void th_metrics_close(th_metrics *metrics); /* NULL: nothing */

@@ -96,8 +96,10 @@ static th_status write_line(const th_metrics *metrics, const char *line, size_t 
   if (end < 0) return th_io_refused(error, metrics->path, "append", errno);
   do wrote = write(metrics->fd, line, length);
   while (wrote < 0 && errno == EINTR);
-  if (wrote == (ssize_t)length) return TH_OK;
   int problem = wrote < 0 ? errno : ENOSPC; /* a short write to a file means a full disk or quota */
+  /* EINVAL: a device or a pipe, which cannot be synced. */
+  if (wrote == (ssize_t)length) problem = fsync(metrics->fd) && errno != EINVAL ? errno : 0;
+  if (!problem) return TH_OK;
   if (wrote > 0 && ftruncate(metrics->fd, end)) problem = errno;
   return th_io_refused(error, metrics->path, "append", problem);
 }
