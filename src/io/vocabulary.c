@@ -324,16 +324,15 @@ static size_t join(const th_vocabulary *vocabulary, const int32_t *ids, size_t c
     if (ids[i] < TH_SPECIALS) continue;
     const char *token = th_vocabulary_token(vocabulary, ids[i]);
     size_t length = strlen(token);
-    bool ends = vocabulary->unit == TH_UNIT_BPE && token[length - 1] == TH_WORD_END;
+    bool ends = vocabulary->unit == TH_UNIT_BPE && length && token[length - 1] == TH_WORD_END;
     length -= ends;
-    if (length && space && used) {
+    if (length && space) {
       if (out) out[used] = ' ';
       used++;
     }
-    if (length) space = false;
     if (out) memcpy(out + used, token, length);
     used += length;
-    if (ends || vocabulary->unit == TH_UNIT_WORD) space = true;
+    space = used && (ends || vocabulary->unit == TH_UNIT_WORD || (space && !length));
   }
   return used;
 }
