@@ -7,7 +7,7 @@ tests/rooms.sh "$build/libtapehead.a"
 tests/readme.sh "$build"
 python3 -B tests/test_data_scripts.py --quiet
 tests/toys.sh "$build"
-for example in attention own_op translator language_model classifier; do
+for example in attention own_op translator one_stack language_model classifier; do
   "$build/$example" >/dev/null || { echo "examples/$example.c: did not do what it should" >&2; exit 1; }
 done
 bench/run.sh "$build" --smoke >/dev/null
