@@ -52,6 +52,11 @@ check 0 train --steps 8 --out "$work/kept"
 check 0 eval "$work/kept" --use average
 check 1 eval "$work/pairs" --use best
 check 0 logits "$work/pairs" --pairs "$work/pairs.tsv" --out "$work/logits.npy" --double
+head -n 9 "$work/pairs.tsv" >"$work/valid.tsv"
+# shellcheck disable=SC2086
+check 0 train --pairs "$work/pairs.tsv" --valid "$work/valid.tsv" --source-unit bpe --target-unit bpe --merges 20 \
+  --vocabulary joint ${small% --held-out 20*} --batch 8 --threads 2 --steps 6 --out "$work/pieces"
+check 0 tokens "$work/pieces" <"$work/pairs.tsv"
 printf 'no tab\n' >"$work/bad.tsv"
 check 1 train --pairs "$work/bad.tsv" --out "$work/bad"
 check 1 train --pairs "$work/none.tsv" --out "$work/bad"
