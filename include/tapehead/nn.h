@@ -346,7 +346,7 @@ th_decoding th_decoding_begin(const th_transformer *model, th_var *memory, const
 th_decoding th_decoding_begin_language(const th_transformer *model, th_tape *tape, int64_t batch,
                                        int64_t limit);
 /* Reads the next n tokens (one, or a prompt) of each sequence, TH_I32 [B,n]: the logits of what follows each,
- * [B,n,target_vocabulary]. */
+ * [B,n,target_vocabulary]. After an error on the tape it reads nothing. */
 th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *tokens, const th_tap *tap);
 
 /* ---- search ------------------------------------------------------------------------------------------- */
@@ -410,8 +410,8 @@ th_status th_search(const th_transformer *model, th_tape *tape, const th_tensor 
                     const int32_t *source_length, const th_search_options *options, th_hypotheses *found,
                     th_error *error);
 
-/* Greedy search, its tokens alone: out TH_I32 [B,limit] is filled, with `end` from the first `end` on. The
- * rest as th_search. */
+/* Greedy search, its tokens alone: out TH_I32 [B,limit] is filled, with `end` from the first `end` on.
+ * TH_ESHAPE for another B than the source's; the rest as th_search. */
 th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, const th_tensor *source,
                                 const int32_t *source_length, int32_t begin, int32_t end,
                                 const th_tensor *out, th_error *error);
