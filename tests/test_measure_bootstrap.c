@@ -147,7 +147,9 @@ Test(measure_bootstrap, what_does_not_fit) {
   cr_assert_eq(th_bootstrap_compare(NULL, &a, &b, 1, &c, &error), TH_EINVAL);
   cr_assert_eq(th_bootstrap_intervals(NULL, &none, 1, &i, &error), TH_EINVAL);
   cr_assert_eq(th_bootstrap_intervals(&(th_bootstrap){.resamples = -1}, &a, 1, &i, &error), TH_EINVAL);
-  cr_assert_eq(th_bootstrap_intervals(&(th_bootstrap){.level = 1}, &a, 1, &i, &error), TH_EINVAL);
+  const double levels[] = {1, -0.5, NAN};
+  for (int k = 0; k < 3; k++)
+    cr_assert_eq(th_bootstrap_intervals(&(th_bootstrap){.level = levels[k]}, &a, 1, &i, &error), TH_EINVAL);
   th_counts_free(&a);
   th_counts_free(&b);
   th_counts_free(&none);

@@ -1114,6 +1114,8 @@ Test(shapes, a_classifier_sees_the_mean_over_the_tokens_that_count) {
                     th_tensor_get(&x, (b * 5 + t) * 16 + e) / length[b];
       cr_assert(fabs(th_tensor_get(&got, b * 3 + c) - wanted) < 1e-13);
     }
+  th_tensor beyond = classes_of(&d, model, &tokens, (const int32_t[]){9, 3, 0});
+  expect_near(&beyond, &got, 1e-13, "there are no tokens past the last");
   th_tensor row, all;
   th_view_slice(&row, &tokens, 0, 0, 1), th_view_slice(&all, &got, 0, 0, 1);
   got = classes_of(&d, model, &row, NULL);
@@ -1168,6 +1170,8 @@ Test(shapes, what_a_shape_has_not_is_an_error_on_the_tape) {
   expect_misuse(&d, th_constant(d.tape, &x), no_memory);
   none = th_decoding_begin_language(both, d.tape, 2, 3);
   expect_misuse(&d, th_constant(d.tape, &x), no_language);
+  none = th_decoding_begin(encoder, th_constant(d.tape, &x), NULL, 3);
+  expect_misuse(&d, th_decoding_step(&none, d.tape, &ids, NULL), no_memory);
   cr_expect(none.length == 0);
   th_transformer_free(both);
   th_transformer_free(decoder);
@@ -1417,6 +1421,17 @@ Test(greedy, fills_with_the_end_after_the_end) {
   th_tensor_set(&model->output.bias->value, END, 100);
   th_tensor out = greedy(&d, model, &source, NULL, 4);
   for (int64_t i = 0; i < 8; i++) cr_assert(th_tensor_get(&out, i) == END);
+  th_transformer_free(model);
+  desk_close(&d);
+}
+
+Test(greedy, an_output_for_each_source_or_an_error) {
+  desk d = desk_open();
+  th_transformer *model = model_that_ends(TH_F32);
+  th_tensor source = ids_of(&d, 3, 5, 11), out = desk_zeros(&d, TH_I32, SHAPE(2, 4));
+  th_error error = {0};
+  cr_assert(th_transformer_greedy(model, d.tape, &source, NULL, BEGIN, END, &out, &error) == TH_ESHAPE);
+  cr_expect_str_eq(error.text, "greedy: room for 2 outputs, sources are [3,5]");
   th_transformer_free(model);
   desk_close(&d);
 }

@@ -11,14 +11,15 @@ TestSuite(search);
 /* ---- models and sources ---------------------------------------------------------------------- */
 
 /* `sharp` makes logits differ; the end is likely but not certain. */
-static th_transformer *model_of(int64_t targets, int64_t longest, double sharp, double end) {
+static th_transformer *model_with(th_positions positions, int64_t targets, int64_t longest, double sharp,
+                                  double end) {
   th_transformer_config config = {.source_vocabulary = 11,
                                   .target_vocabulary = targets,
                                   .encoder_layers = 1,
                                   .decoder_layers = 2,
                                   .max_length = longest,
                                   .layer = {.width = 12, .heads = 3, .feed_forward = 16},
-                                  .positions = TH_POSITIONS_LEARNED};
+                                  .positions = positions};
   th_transformer *model = NULL;
   th_error error = {0};
   cr_assert(th_transformer_new(&model, &config, TH_F64, 3, &error) == TH_OK, "%s", error.text);
@@ -26,6 +27,10 @@ static th_transformer *model_of(int64_t targets, int64_t longest, double sharp, 
   for (int64_t i = 0; i < values.shape[0]; i++) th_tensor_set(&values, i, sharp * th_tensor_get(&values, i));
   th_tensor_set(&model->output.bias->value, END, end);
   return model;
+}
+
+static th_transformer *model_of(int64_t targets, int64_t longest, double sharp, double end) {
+  return model_with(TH_POSITIONS_LEARNED, targets, longest, sharp, end);
 }
 
 typedef struct bench {
@@ -341,18 +346,20 @@ static const th_search_options ways[] = {
     {.sample = true, .best = 2, .temperature = 1.3, .top_k = 6, .top_p = 0.9, .seed = 4}};
 enum { WAYS = sizeof ways / sizeof *ways };
 
-Test(search, with_the_cache_and_without_the_same_is_found) {
-  bench b = open_bench();
-  for (int i = 0; i < WAYS; i++) {
-    th_search_options o = ways[i];
-    th_hypotheses cached = search_all(&b, o);
-    o.recompute = true;
-    th_hypotheses anew = search_all(&b, o);
-    expect_same_found(&cached, &anew, "recomputed");
-    th_hypotheses_free(&cached);
-    th_hypotheses_free(&anew);
+Test(search, with_the_cache_and_without_the_same_is_found_whatever_the_positions) {
+  for (th_positions kind = TH_POSITIONS_SINUSOIDAL; kind <= TH_POSITIONS_NONE; kind++) {
+    bench b = bench_of(model_with(kind, TARGETS, LIMIT, 1.5, 1));
+    for (int i = 0; i < WAYS; i++) {
+      th_search_options o = ways[i];
+      th_hypotheses cached = search_all(&b, o);
+      o.recompute = true;
+      th_hypotheses anew = search_all(&b, o);
+      expect_same_found(&cached, &anew, "recomputed");
+      th_hypotheses_free(&cached);
+      th_hypotheses_free(&anew);
+    }
+    close_bench(&b);
   }
-  close_bench(&b);
 }
 
 Test(search, a_batch_gives_each_source_what_it_gets_alone) {

@@ -95,8 +95,8 @@ typedef struct th_counts {
   double *at; /* [items, width] */
 } th_counts;
 
-th_status th_counts_new(th_counts *counts, const th_measure *measure, int64_t items,
-                        th_error *error); /* zeros */
+/* All zero; free with th_counts_free. */
+th_status th_counts_new(th_counts *counts, const th_measure *measure, int64_t items, th_error *error);
 void th_counts_free(th_counts *counts);
 double *th_counts_item(const th_counts *counts, int64_t item);
 double th_counts_score(const th_counts *counts); /* of the whole corpus */
@@ -115,9 +115,9 @@ typedef struct th_bootstrap {
 
 typedef struct th_interval {
   double value; /* on the corpus itself */
-  double low,
-      high; /* percentile interval (section 13.3): of B scores in order, the k-th from either end, where
-                     * k is (B + 1)(1 - level)/2 rounded down, and 1 at least (page 160) */
+  /* Percentile interval (section 13.3): of B scores in order, the k-th from either end, where k is
+   * (B + 1)(1 - level)/2 rounded down, and 1 at least (page 160). */
+  double low, high;
 } th_interval;
 
 /* intervals [count] of counts [count], which have equally many items. */

@@ -1,5 +1,6 @@
 /* Parameters and layers: linear, embedding, layer norm, positions, multi-head attention, feed-forward,
- * encoder and decoder layers, and the encoder-decoder Transformer of Vaswani et al. 2017.
+ * encoder and decoder layers; the Transformer of Vaswani et al. 2017, whole or one half of it; and the search
+ * for what it has to say.
  *
  * A layer is a plain struct that names its parameters; th_nn_X_make declares them in a parameter set,
  * th_nn_X puts the layer's ops on the tape. */
@@ -24,8 +25,7 @@ typedef enum {
 typedef struct th_init {
   th_init_kind kind;
   double scale;
-  int64_t
-      blocks; /* Xavier: the rows are this many matrices on top of each other, each with its own fans; 0: one */
+  int64_t blocks; /* Xavier: the rows are so many matrices one under the other, each with its fans; 0: one */
 } th_init;
 
 #define TH_NAME_MAX 96
@@ -94,8 +94,8 @@ typedef struct th_nn_embedding {
 } th_nn_embedding;
 th_nn_embedding th_nn_embedding_make(th_params *set, const char *name, int64_t vocabulary, int64_t width,
                                      th_init init);
-th_var *th_nn_embedding_forward(const th_nn_embedding *layer, th_tape *tape,
-                                const th_tensor *ids); /* times sqrt(width) */
+/* ids TH_I32 [..] to rows times sqrt(width), section 3.4: [..,width]. */
+th_var *th_nn_embedding_forward(const th_nn_embedding *layer, th_tape *tape, const th_tensor *ids);
 
 /* ---- positions ------------------------------------------------------------------------------------ */
 
@@ -131,10 +131,9 @@ struct th_nn_layer_config;
 /* The positions of one stack of layers. */
 typedef struct th_nn_positions {
   th_positions kind;
-  bool causal; /* relative: keys ahead are hidden and need no rows */
-  const th_tensor
-      *table;        /* sinusoidal, rotary: borrowed; past its end rows are computed as they are wanted */
-  th_param *learned; /* learned: [length,width]; relative: [TH_RELATIVE_BUCKETS,heads]; else NULL */
+  bool causal;            /* relative: keys ahead are hidden and need no rows */
+  const th_tensor *table; /* sinusoidal, rotary: borrowed; rows past its end are computed when wanted */
+  th_param *learned;      /* learned: [length,width]; relative: [TH_RELATIVE_BUCKETS,heads]; else NULL */
 } th_nn_positions;
 th_nn_positions th_nn_positions_make(th_params *set, const char *name, th_positions kind,
                                      const struct th_nn_layer_config *layer, int64_t length, bool causal,
@@ -164,9 +163,8 @@ typedef struct th_nn_attention {
   th_nn_linear out;    /* [E, H*V] */
   th_param *gate;      /* [H] or NULL for ones: multiplies each head's output before the output projection */
   double dropout;      /* of the weights, while the tape trains */
-  const th_nn_positions
-      *positions; /* of self-attention, borrowed; NULL: the inputs know theirs, or have none */
-  bool separate;  /* three products where one would do; the result is the same to rounding */
+  const th_nn_positions *positions; /* of self-attention, borrowed; NULL: the inputs know theirs */
+  bool separate; /* three products where one would do; the result is the same to rounding */
   th_attention_kind kind;
   int layer;
 } th_nn_attention;
@@ -291,8 +289,7 @@ typedef struct th_transformer_config {
   th_weights weights;
   bool final_norm; /* a norm after the last layer of each stack: pre-norm wants it, the paper has none */
   bool tie_source; /* source and target share one embedding, the target's; one vocabulary, so one size */
-  bool
-      tie_output; /* the output projection's matrix is the target embedding: Press & Wolf 2017; section 3.4 */
+  bool tie_output; /* the output's matrix is the target embedding: Press & Wolf 2017; section 3.4 */
 } th_transformer_config;
 
 typedef struct th_transformer {
@@ -346,7 +343,7 @@ th_decoding th_decoding_begin(const th_transformer *model, th_var *memory, const
 th_decoding th_decoding_begin_language(const th_transformer *model, th_tape *tape, int64_t batch,
                                        int64_t limit);
 /* Reads the next n tokens (one, or a prompt) of each sequence, TH_I32 [B,n]: the logits of what follows each,
- * [B,n,target_vocabulary]. */
+ * [B,n,target_vocabulary]. After an error on the tape it reads nothing. */
 th_var *th_decoding_step(th_decoding *decoding, th_tape *tape, const th_tensor *tokens, const th_tap *tap);
 
 /* ---- search ------------------------------------------------------------------------------------------- */
@@ -410,8 +407,8 @@ th_status th_search(const th_transformer *model, th_tape *tape, const th_tensor 
                     const int32_t *source_length, const th_search_options *options, th_hypotheses *found,
                     th_error *error);
 
-/* Greedy search, its tokens alone: out TH_I32 [B,limit] is filled, with `end` from the first `end` on. The
- * rest as th_search. */
+/* Greedy search, its tokens alone: out TH_I32 [B,limit] is filled, with `end` from the first `end` on.
+ * TH_ESHAPE for another B than the source's; the rest as th_search. */
 th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, const th_tensor *source,
                                 const int32_t *source_length, int32_t begin, int32_t end,
                                 const th_tensor *out, th_error *error);

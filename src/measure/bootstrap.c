@@ -11,7 +11,7 @@
 static th_bootstrap settled(const th_bootstrap *b) {
   th_bootstrap s = b ? *b : (th_bootstrap){0};
   if (!s.resamples) s.resamples = 1000;
-  if (s.level <= 0) s.level = 0.95;
+  if (s.level == 0) s.level = 0.95;
   return s;
 }
 
@@ -54,7 +54,7 @@ static void score_piece(void *context, int64_t piece) {
 
 static th_status check(const th_bootstrap *b, const th_counts *counts, int64_t count, int64_t items,
                        th_error *error) {
-  if (b->resamples < 1 || b->level >= 1)
+  if (b->resamples < 1 || !(b->level > 0 && b->level < 1))
     return th_error_set(error, TH_EINVAL,
                         "bootstrap: %lld resamples, level %g: want at least 1, and between 0 and 1",
                         (long long)b->resamples, b->level);

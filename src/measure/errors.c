@@ -5,8 +5,8 @@
 
 th_status th_edit_distance(int64_t *distance, const int32_t *a, int64_t n, const int32_t *b, int64_t m,
                            th_error *error) {
-  int64_t *row =
-      reallocarray(NULL, (size_t)m + 1, sizeof *row); /* of the table, for the symbols of a so far */
+  /* of the table, for the symbols of a so far */
+  int64_t *row = reallocarray(NULL, (size_t)m + 1, sizeof *row);
   if (!row) return th_measure_no_memory(error);
   for (int64_t j = 0; j <= m; j++) row[j] = j;
   for (int64_t i = 1; i <= n; i++) {

@@ -67,7 +67,7 @@ static th_var *mean_of_tokens(th_var *x, const int32_t *length) {
   th_tensor weights;
   if (!th_keep_tensor(x->tape, &weights, x->value.dtype, 3, (int64_t[]){batch, 1, longest})) return x;
   for (int64_t i = 0; i < batch * longest; i++) {
-    int64_t count = length ? length[i / longest] : longest;
+    int64_t count = length && length[i / longest] < longest ? length[i / longest] : longest;
     th_tensor_set(&weights, i, i % longest < count ? 1 / (double)count : 0);
   }
   return th_reshape(th_matmul(th_constant(x->tape, &weights), x), 2, (int64_t[]){batch, width});
@@ -116,6 +116,7 @@ th_decoding th_decoding_begin_language(const th_transformer *m, th_tape *tape, i
 th_var *th_decoding_step(th_decoding *d, th_tape *tape, const th_tensor *tokens, const th_tap *tap) {
   const th_transformer *m = d->model;
   th_mask padding = {.key_length = d->source_length};
+  if (th_tape_error(tape)) return failed(tape); /* as where the model has no decoder, nor its embedding */
   th_var *x = embed(m, tape, &m->target_embedding, &m->target_positions, tokens, d->length);
   for (int64_t i = 0; i < m->config.decoder_layers && !th_tape_error(tape); i++)
     x = d->cross ? th_nn_decoder_layer_step(&m->decoder[i], x, &d->self[i], &d->cross[i], &padding, tap)

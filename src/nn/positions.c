@@ -56,8 +56,7 @@ th_nn_positions th_nn_positions_make(th_params *set, const char *name, th_positi
                                      const th_nn_layer_config *layer, int64_t length, bool causal,
                                      const th_tensor *table) {
   th_nn_positions made = {.kind = kind, .causal = causal, .table = table};
-  th_init init = {.kind = TH_INIT_NORMAL,
-                  .scale = 0.02}; /* small beside embeddings of deviation 1, as in BERT */
+  th_init init = {.kind = TH_INIT_NORMAL, .scale = 0.02}; /* small beside embeddings of 1, as in BERT */
   if (kind == TH_POSITIONS_LEARNED)
     made.learned = th_params_add(set, NULL, name, init, 2, (int64_t[]){length, layer->width});
   init.scale = 1 / sqrt((double)layer->width); /* as T5 does */
@@ -99,8 +98,8 @@ double th_alibi_slope(int64_t head, int64_t heads) {
   int64_t power = 1; /* the largest power of two that is not above heads */
   while (power * 2 <= heads) power *= 2;
   if (head < power) return exp2(-8 * (double)(head + 1) / (double)power);
-  return exp2(-4 * (double)(2 * (head - power) + 1) /
-              (double)power); /* every other slope of twice as many heads */
+  int64_t other = 2 * (head - power); /* every other slope of twice as many heads */
+  return exp2(-8 * (double)(other + 1) / (double)(2 * power));
 }
 
 static th_var *alibi(th_var *query, int64_t keys) {
@@ -121,8 +120,8 @@ int32_t th_relative_bucket(int64_t distance, bool causal) {
   int32_t side = !causal && distance > 0 ? buckets : 0;
   double size = causal ? (double)(distance < 0 ? -distance : 0) : fabs((double)distance);
   if (size < exact) return side + (int32_t)size;
-  double part =
-      log2(size / exact) / log2((double)TH_RELATIVE_FURTHEST / exact); /* log2: exact for powers of two */
+  /* log2: exact for powers of two */
+  double part = log2(size / exact) / log2((double)TH_RELATIVE_FURTHEST / exact);
   double bucket = exact + floor(part * (buckets - exact));
   return side + (bucket < buckets ? (int32_t)bucket : buckets - 1);
 }

@@ -357,7 +357,11 @@ th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, cons
                                 const int32_t *source_length, int32_t begin, int32_t end,
                                 const th_tensor *out, th_error *error) {
   th_search_options options = {.begin = begin, .end = end, .limit = out->shape[1], .unscored = true};
+  char text[TH_SHAPE_TEXT];
   th_hypotheses found;
+  if (source->ndim < 1 || source->shape[0] != out->shape[0])
+    return th_error_set(error, TH_ESHAPE, "greedy: room for %lld outputs, sources are %s",
+                        (long long)out->shape[0], th_shape_text(text, source));
   th_status status = th_search(model, tape, source, source_length, &options, &found, error);
   if (status) return status;
   th_fill(out, end);

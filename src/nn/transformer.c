@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- making one ------------------------------------------------------------------------------------- */
-
 enum { LARGEST = 1 << 24 }; /* keeps every product of two sizes far from overflow */
 
 static const char *const shape_name[] = {"an encoder-decoder", "a decoder-only", "an encoder-only"};
