@@ -16,10 +16,6 @@ th_status gradcheck_command(int argc, const char **argv, th_error *error);
 #define STOPPED_BY_SIGNAL \
   128 /* and the signal's number: the shell's word for a program that one ended; 130 after Ctrl-C */
 
-/* The one argument DIR of a command without flags, or --help. */
-th_status directory_argument(int argc, const char **argv, const char *usage, const char **directory,
-                             th_error *error);
-
 /* heatmaps/ and curve.png; `*count` says how many pictures. */
 th_status draw_pictures(run *r, int *count, th_error *error);
 /* Shows the tap every attention while the example's target is read. */
