@@ -46,6 +46,12 @@ void progress_report(progress *p, const run *r, double loss, const score *s);
 void progress_validation(const progress *p, const run *r, double loss);
 void progress_clear(const progress *p); /* before anything else is printed */
 
+/* summary.c: what training says before its first update, and after the last of this process. `seconds` were
+ * spent since step `first_step`. summarise draws the pictures, too. */
+void introduce(const run *r, bool resumed);
+th_status summarise(run *r, double seconds, int64_t first_step, th_error *error);
+void summarise_stop(const run *r); /* of a run that is to go on */
+
 /* What is due after an update: validation, report, checkpoint, in this order. */
 th_status keep_up(run *r, th_metrics *metrics, progress *p, th_error *error);
 
