@@ -179,22 +179,21 @@ static th_status read_object(json_t **root, const char *path, th_error *error) {
 
 static th_status load_row(settings *s, const setting *row, const json_t *value, const char *path,
                           th_error *error) {
-  th_error inner = {0};
+  static const char *const wanted[] = {"a whole number", "a number", "a string", "a string"}; /* by kind */
+  const bool fits[] = {json_is_integer(value), json_is_number(value), json_is_string(value),
+                       json_is_string(value)};
+  th_error inner;
   th_status status;
-  if (row->kind == TEXT || row->kind == CHOICE)
-    status = json_is_string(value) ? set_text(s, row, json_string_value(value), &inner) : TH_EFORMAT;
+  if (!fits[row->kind]) status = th_error_set(&inner, TH_EFORMAT, "want %s", wanted[row->kind]);
+  else if (json_is_string(value)) status = set_text(s, row, json_string_value(value), &inner);
   else {
     char text[32];
-    double number = json_is_number(value) && (row->kind == REAL || json_is_integer(value))
-                        ? json_number_value(value)
-                        : NAN;
-    snprintf(text, sizeof text, "%.17g", number);
-    status = set_number(s, row, number, text, &inner);
+    snprintf(text, sizeof text, "%.17g", json_number_value(value));
+    status = set_number(s, row, json_number_value(value), text, &inner);
   }
-  if (status)
-    return th_error_set(error, TH_EFORMAT, "%s: \"%s\" is of the wrong kind%s%s", path, row->name,
-                        inner.text[0] ? ": " : "", inner.text);
-  return TH_OK;
+  return status ? th_error_set(error, TH_EFORMAT, "%s: \"%s\" is of the wrong kind: %s", path, row->name,
+                               inner.text)
+                : TH_OK;
 }
 
 static th_status no_setting(const char *path, const char *name, th_error *error) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void introduce(const run *r, bool resumed) {
   const data *d = &r->data;
@@ -75,12 +76,23 @@ static bool keeps(const run *r, run_weights which) {
   return there[which];
 }
 
+/* The best weights are older than the state: once lost, they are not written again, and that is no failure of a
+ * training that is done. */
+static bool is_lost(const run *r, run_weights which) {
+  char path[PATH_TEXT];
+  return which == RUN_BEST && access(run_path(r, path, "best.safetensors"), F_OK) && errno == ENOENT;
+}
+
 static th_status compare_weights(run *r, const score *last, th_error *error) {
   th_status status = TH_OK;
   printf("  weights        loss   tokens right   exact match   character errors\n");
   for (int which = RUN_LAST; which < RUN_WEIGHTS && !status; which++) {
     score s = *last;
     if (!keeps(r, which)) continue;
+    if (is_lost(r, which)) {
+      printf("  %-8s lost: %s/best.safetensors is not there\n", run_weights_name(which), r->directory);
+      continue;
+    }
     if (which != RUN_LAST) status = run_use(r, which, error);
     if (!status && which != RUN_LAST)
       status = evaluate(r, r->data.held_out, r->data.held_out_count, &s, error);
