@@ -271,7 +271,7 @@ class Messages(Scripts):
         self.assertEqual((self.pairs("1.tsv"), self.pairs("2.tsv")), first)
 
     def test_nothing_to_read(self):
-        self.complains(1, "no pair is left", "messages.py", "1.tsv", "2.tsv", "--unpacked", ".")
+        self.complains(1, "no package is unpacked in it", "messages.py", "1.tsv", "2.tsv", "--unpacked", ".")
         self.complains(1, "apt-get is not there", "messages.py", "1.tsv", "2.tsv", path="/nonexistent")
 
 

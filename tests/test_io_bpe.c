@@ -351,6 +351,24 @@ Test(io_bpe, decoding_leaves_out_special_tokens_and_stops_at_the_end) {
   th_vocabulary_free(v);
 }
 
+Test(io_bpe, a_mark_in_the_place_of_special_tokens_leaves_the_spaces_where_they_are) {
+  th_vocabulary *v = LEARNED(100, 1, "low low b");
+  static const char *const texts[][2] = {{"low zb", "low ?b"}, {"low z low", "low ? low"},
+                                         {"bzb b", "b?b b"},   {"z low z", "? low ?"},
+                                         {"zz", "??"},         {"low", "low"}};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    int32_t *ids;
+    size_t count;
+    char *text;
+    cr_assert_eq(th_vocabulary_encode(v, texts[i][0], strlen(texts[i][0]), &ids, &count, NULL), TH_OK);
+    cr_assert_eq(th_vocabulary_decode_marked(v, ids, count, "?", &text, NULL), TH_OK);
+    cr_assert_str_eq(text, texts[i][1]);
+    free(text);
+    free(ids);
+  }
+  th_vocabulary_free(v);
+}
+
 Test(io_bpe, a_word_of_a_million_letters_is_cut) {
   enum { LETTERS = 1000000 };
   th_vocabulary *v = LEARNED(100, 1, "aaaaaaaaaaaaaaaa aaaaaaaaaaaaaaaa");

@@ -181,8 +181,9 @@ Test(translate_directory, a_config_that_is_damaged) {
   make_run();
   damage_config("\"reverse\"", "\"revrese\"",
                 "run/config.json: \"task\" is of the wrong kind: --task revrese: want one of");
-  damage_config("\"reverse\"", "7", "run/config.json: \"task\" is of the wrong kind");
-  damage_config("\"width\": 16", "\"width\": \"16\"", "run/config.json: \"width\" is of the wrong kind");
+  damage_config("\"reverse\"", "7", "run/config.json: \"task\" is of the wrong kind: want a string");
+  damage_config("\"width\": 16", "\"width\": \"16\"",
+                "run/config.json: \"width\" is of the wrong kind: want a whole number");
   damage_config("\"width\": 16", "\"width\": 16.5", "run/config.json: \"width\" is of the wrong kind");
   damage_config("\"width\": 16", "\"width\": -16", "--width -16: want a whole number from 1 to 65536");
   damage_config("\"task\": \"reverse\",", "", "run/config.json: \"task\" is missing");

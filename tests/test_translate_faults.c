@@ -215,8 +215,10 @@ static void do_harm(harm h, const char *path, const char *bytes, size_t size) {
 /* Who cannot do without a file: t for train, d for decode, e for eval. Of all others the loss is none to them. */
 static const struct {
   const char *file, *needed_by;
-} needs[] = {{"config.json", "tde"},         {"vocab.source.json", "tde"}, {"vocab.target.json", "tde"},
-             {"optimizer.safetensors", "t"}, {"model.safetensors", "de"},  {"pairs.tsv", "te"}};
+} needs[] = {{"config.json", "tde"},       {"vocab.source.json", "tde"},
+             {"vocab.target.json", "tde"}, {"optimizer.safetensors", "t"},
+             {"model.safetensors", "de"},  {"pairs.tsv", "te"},
+             {"valid.tsv", "te"}};
 
 static bool needs_file(char command, const char *file) {
   for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
@@ -280,7 +282,21 @@ Test(translate_faults, each_file_of_a_toy_run_lost_or_damaged) { harm_each_file(
 
 Test(translate_faults, each_file_of_a_run_on_pairs_lost_or_damaged) {
   put_pairs("pairs.tsv", 100);
-  harm_each_file(PAIRS);
+  put_text("valid.tsv", "aab\tbaa\nbcb\tbcb\n");
+  harm_each_file("train " SHAPE " --pairs pairs.tsv --valid valid.tsv" RECIPE);
+}
+
+/* They are older than the state, so nothing can write them again. */
+Test(translate_faults, best_weights_that_are_lost_are_no_reason_to_fail) {
+  works(TOY "run");
+  remove("run/best.safetensors");
+  works("train --out run --steps 6 --validate-every 100");
+  assert_says("  best     lost: run/best.safetensors is not there\n");
+  refuses(1, "run/best.safetensors: there is none: the run has not come so far, or has lost it",
+          "eval run --use best");
+  put_text("run/best.safetensors", "garbage");
+  translate("train --out run");
+  assert_complains(1, "run/best.safetensors: truncated");
 }
 
 Test(translate_faults, weights_without_their_moments_translate_but_do_not_train) {

@@ -11,7 +11,7 @@ static const int target_length[PAIRS] = {3, 1, 2, 3, 1};
 
 static void make_run(void) {
   put_pairs("pairs.tsv", 100);
-  works("train " SMALL_PAIRS " --steps 20 --out run");
+  works("train " SMALL_PAIRS " --steps 20 --ema 0.9 --out run");
   put_text("some.tsv", "abc\tcba\nbcd\ta\nd\tab\nbb\tbbb\nbaa\tz\n");
 }
 
@@ -29,33 +29,47 @@ static double loss_of(const th_tensor *logits, int64_t row, int64_t n, int32_t w
   return log(sum) - th_tensor_get(logits, row * n + wanted);
 }
 
-Test(translate_logits, hold_the_loss_that_eval_tells) {
-  make_run();
-  works("logits run --pairs some.tsv --out logits.npy --double");
-  th_tensor logits = load("logits.npy");
+/* The mean loss of the pairs in some.tsv, by the array's logits. */
+static double loss_by(const th_tensor *logits, const th_vocabulary *v) {
   static const char *const targets[PAIRS] = {"cba", "a", "ab", "bbb", "z"};
-  th_vocabulary *v;
-  th_error error;
-  cr_assert_eq(th_vocabulary_load(&v, "run/vocab.target.json", &error), TH_OK, "%s", error.text);
   int64_t n = th_vocabulary_count(v), tokens = 0;
-  cr_assert_eq(logits.dtype, TH_F64);
-  cr_assert_eq(logits.ndim, 3);
-  cr_assert_eq(logits.shape[0], PAIRS);
-  cr_assert_eq(logits.shape[1], LONGEST + 1);
-  cr_assert_eq(logits.shape[2], n);
   double loss = 0;
   for (int64_t i = 0; i < PAIRS; i++)
     for (int64_t t = 0; t <= target_length[i]; t++) {
       char letter[] = {targets[i][t], 0};
-      loss += loss_of(&logits, i * (LONGEST + 1) + t, n, *letter ? th_vocabulary_id(v, letter) : TH_EOS);
+      loss += loss_of(logits, i * (LONGEST + 1) + t, n, *letter ? th_vocabulary_id(v, letter) : TH_EOS);
       tokens++;
     }
+  return loss / (double)tokens;
+}
+
+/* Which it returns. */
+static double assert_evals_loss(const char *use) {
+  works("logits run --pairs some.tsv --out logits.npy --double --use %s", use);
+  th_tensor logits = load("logits.npy");
+  th_vocabulary *v;
+  th_error error;
+  cr_assert_eq(th_vocabulary_load(&v, "run/vocab.target.json", &error), TH_OK, "%s", error.text);
+  cr_assert_eq(logits.dtype, TH_F64);
+  cr_assert_eq(logits.ndim, 3);
+  cr_assert_eq(logits.shape[0], PAIRS);
+  cr_assert_eq(logits.shape[1], LONGEST + 1);
+  cr_assert_eq(logits.shape[2], th_vocabulary_count(v));
+  double loss = loss_by(&logits, v);
   th_vocabulary_free(v);
   th_tensor_free(&logits);
-  works("eval run --pairs some.tsv --json");
+  works("eval run --pairs some.tsv --json --use %s", use);
   const char *told = strstr(last.out, "\"loss\": ");
   cr_assert_not_null(told);
-  cr_assert_float_eq(strtod(told + strlen("\"loss\": "), NULL), loss / (double)tokens, 2e-6);
+  cr_assert_float_eq(strtod(told + strlen("\"loss\": "), NULL), loss, 2e-6);
+  return loss;
+}
+
+Test(translate_logits, hold_the_loss_that_eval_tells_of_the_same_weights) {
+  make_run();
+  double of_last = assert_evals_loss("last"), of_average = assert_evals_loss("ema");
+  cr_assert_gt(fabs(of_last - of_average), 1e-3);
+  refuses(1, "best.safetensors: there is none", "logits run --pairs some.tsv --out a.npy --use best");
 }
 
 Test(translate_logits, are_nan_behind_the_end_and_nowhere_else) {
@@ -89,8 +103,9 @@ Test(translate_logits, in_float_are_those_in_double_rounded) {
 Test(translate_logits, want_a_run_pairs_and_a_place) {
   refuses(2, "want one run's directory: translate logits DIR --pairs FILE --out FILE.npy", "logits");
   refuses(2, "want one run's directory", "logits a b --pairs c --out d");
-  refuses(2, "--pairs is missing", "logits run --out a.npy");
-  refuses(2, "--out is missing", "logits run --pairs a.tsv");
+  refuses(2, "--pairs FILE is missing: which pairs?", "logits run --out a.npy");
+  refuses(2, "--out FILE.npy is missing: where to?", "logits run --pairs a.tsv");
+  refuses(2, "--use first: want last, best, average or ema", "logits run --pairs a --out b --use first");
   refuses(2, "--single: unknown option; see translate logits --help", "logits run --single");
   refuses(1, "run/config.json: cannot read", "logits run --pairs a.tsv --out a.npy");
   works("logits --help");

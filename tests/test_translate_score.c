@@ -152,6 +152,21 @@ Test(translate_score, sources_with_unknown_characters_are_not_taken_for_one_anot
   is("count", 3);
 }
 
+/* A model that says "a" to everything, whose pieces of words know no z. */
+Test(translate_score, a_word_before_or_behind_an_unknown_character_stays_a_word) {
+  FILE *file = fopen("a.tsv", "w");
+  for (int i = 0; i < 60; i++) fprintf(file, "%c%c\ta\n", 'a' + i % 26, 'a' + i / 26);
+  cr_assert_eq(fclose(file), 0);
+  works("train " SHAPE " --pairs a.tsv --target-unit bpe --max-length 8 --batch 16 --steps 60 --rate 0.01 "
+        "--warmup 10 --out run");
+  put_text("other.tsv", "ab\ta z a\n");
+  works("eval run --pairs other.tsv --show 1");
+  assert_says("\ta\n");
+  works("eval run --pairs other.tsv --json");
+  is("word_error_rate", 2.0 / 3);
+  is("character_error_rate", 4.0 / 5);
+}
+
 Test(translate_score, the_loss_counts_every_pair) {
   make_run();
   put_text("one.tsv", "aaaa\ta a a\n");
@@ -191,7 +206,8 @@ Test(translate_score, an_interval_holds_its_value) {
 
 Test(translate_score, the_weights_can_be_those_of_another_file) {
   make_run();
-  refuses(1, "run/best.safetensors: there is none: the run was trained without --validate-every", "eval run --use best");
+  refuses(1, "run/best.safetensors: there is none: the run was trained without --validate-every",
+          "eval run --use best");
   refuses(2, "--use newest: want last, best, average or ema", "eval run --use newest");
   works("eval run --pairs pairs.tsv --json");
   double last_loss = number("loss");

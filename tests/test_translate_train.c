@@ -183,6 +183,11 @@ static int end_of(const trainee *t, char *text, size_t room) {
   return wait_for(t->child);
 }
 
+Test(translate_train, commands_to_paste_are_quoted_for_a_shell) {
+  works("train " SMALL " --steps 5 --out it's");
+  assert_says("/translate decode 'it'\\''s'\n");
+}
+
 Test(translate_train, a_run_stopped_by_ctrl_c_goes_on_to_the_same_bytes) {
   static char text[65536];
   put_pairs("pairs.tsv", 100);

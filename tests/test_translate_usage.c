@@ -42,7 +42,7 @@ Test(translate_usage, commands_for_a_run_want_one_directory) {
   refuses(2, "translate eval: want one run's directory", "eval a b");
   refuses(2, "translate eval: --beams: unknown option", "eval a --beams");
   refuses(2, "translate eval: --pairs: missing argument", "eval a --pairs");
-  refuses(2, "translate eval: many: invalid numeric value", "eval a --show many");
+  refuses(2, "translate eval: --show many: invalid numeric value", "eval a --show many");
   refuses(2, "translate gradcheck: want one run's directory", "gradcheck a b");
   refuses(2, "translate gradcheck: --fast: unknown option", "gradcheck --fast");
 }

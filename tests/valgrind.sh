@@ -51,6 +51,15 @@ check 0 train --pairs "$work/pairs.tsv" --recipe "$work/recipe.json" $small --ma
 check 0 train --steps 8 --out "$work/kept"
 check 0 eval "$work/kept" --use average
 check 1 eval "$work/pairs" --use best
+check 0 logits "$work/kept" --pairs "$work/pairs.tsv" --out "$work/logits.npy" --use ema
+check 2 logits "$work/kept" --pairs "$work/pairs.tsv" --out "$work/logits.npy" --use first
+check 2 decode "$work/kept" --beam many
+check 2 tokens "$work/kept" "$work/pairs"
+check 2 gradcheck "$work/kept" "$work/pairs"
+check 2 score --reference "$work/in" "$work/in"
+check 2 train --rate fast --out "$work/none"
+rm "$work/kept/best.safetensors"
+check 0 train --steps 9 --validate-every 0 --out "$work/kept"
 check 0 logits "$work/pairs" --pairs "$work/pairs.tsv" --out "$work/logits.npy" --double
 head -n 9 "$work/pairs.tsv" >"$work/valid.tsv"
 # shellcheck disable=SC2086

@@ -203,7 +203,8 @@ th_status run_use(run *r, run_weights which, th_error *error) {
   const bool asked[RUN_WEIGHTS] = {true, s->validate_every > 0, s->average > 0, s->ema > 0};
   run_path(r, path, kept[which].file);
   if (which != RUN_LAST && access(path, F_OK) && errno == ENOENT)
-    return asked[which] ? th_error_set(error, TH_EIO, "%s: there is none: the run has not come so far", path)
+    return asked[which] ? th_error_set(error, TH_EIO,
+                                       "%s: there is none: the run has not come so far, or has lost it", path)
                         : th_error_set(error, TH_EIO, "%s: there is none: the run was trained without %s",
                                        path, kept[which].flag);
   return th_params_load(r->model->params, path, error);

@@ -16,10 +16,6 @@ th_status gradcheck_command(int argc, const char **argv, th_error *error);
 #define STOPPED_BY_SIGNAL \
   128 /* and the signal's number: the shell's word for a program that one ended; 130 after Ctrl-C */
 
-/* The one argument DIR of a command without flags, or --help. */
-th_status directory_argument(int argc, const char **argv, const char *usage, const char **directory,
-                             th_error *error);
-
 /* heatmaps/ and curve.png; `*count` says how many pictures. */
 th_status draw_pictures(run *r, int *count, th_error *error);
 /* Shows the tap every attention while the example's target is read. */
@@ -49,6 +45,12 @@ void progress_step(progress *p, const run *r, int64_t tokens); /* after each upd
 void progress_report(progress *p, const run *r, double loss, const score *s);
 void progress_validation(const progress *p, const run *r, double loss);
 void progress_clear(const progress *p); /* before anything else is printed */
+
+/* summary.c: what training says before its first update, and after the last of this process. `seconds` were
+ * spent since step `first_step`. summarise draws the pictures, too. */
+void introduce(const run *r, bool resumed);
+th_status summarise(run *r, double seconds, int64_t first_step, th_error *error);
+void summarise_stop(const run *r); /* of a run that is to go on */
 
 /* What is due after an update: validation, report, checkpoint, in this order. */
 th_status keep_up(run *r, th_metrics *metrics, progress *p, th_error *error);

@@ -42,8 +42,7 @@ static th_status parse(int argc, const char **argv, decode_options *o, th_error 
       {NULL, '\0', POPT_ARG_INCLUDE_TABLE, search, 0, "Search:", NULL},
       {"n-best", '\0', POPT_ARG_INT, &o->n_best, 0,
        "print the N outputs of highest score, or N draws, each on a line: line number, rank, output, with "
-       "tabs "
-       "between",
+       "tabs between",
        "N"},
       {"scores", '\0', POPT_ARG_NONE, &o->scores, 0,
        "print score and log probability before each output, with tabs between", NULL},
@@ -54,22 +53,9 @@ static th_status parse(int argc, const char **argv, decode_options *o, th_error 
        "layers and heads (.npy)",
        "FILE"},
       POPT_AUTOHELP POPT_TABLEEND};
-  poptContext context = poptGetContext("translate decode", argc, argv, options, 0);
-  if (!context) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
-  poptSetOtherOptionHelp(context, "DIR [OPTION...] < LINES");
-  int option = poptGetNextOpt(context);
-  th_status status = TH_OK;
-  if (option < -1)
-    status = th_error_set(error, TH_EINVAL, "%s: %s; see translate decode --help", poptBadOption(context, 0),
-                          poptStrerror(option));
-  const char *directory = status ? NULL : poptGetArg(context);
-  if (!status && (!directory || poptPeekArg(context)))
-    status = th_error_set(error, TH_EINVAL, "want one run's directory: translate decode DIR");
-  if (!status) status = check(o, error);
-  if (!status && !(o->directory = strdup(directory)))
-    status = th_error_set(error, TH_ENOMEM, "no memory for the command line");
-  poptFreeContext(context);
-  return status;
+  th_status status = options_read(&(options_syntax){options, "DIR [OPTION...] < LINES", NULL, NULL}, argc,
+                                  argv, &o->directory, error);
+  return status ? status : check(o, error);
 }
 
 static void free_options(decode_options *o) {

@@ -2,7 +2,6 @@
 #include "commands.h"
 #include "search_options.h"
 
-#include <popt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +11,6 @@ typedef struct eval_options {
   int training, json, show, min_length, max_length; /* lengths 0: the run's own */
   search_flags search;
 } eval_options;
-
-static th_status no_memory(th_error *error) {
-  return th_error_set(error, TH_ENOMEM, "no memory for the command line");
-}
 
 static th_status parse(int argc, const char **argv, eval_options *o, th_error *error) {
   struct poptOption search[SEARCH_FLAGS];
@@ -31,17 +26,8 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
       {"show", '\0', POPT_ARG_INT, &o->show, 0, "print the first N examples: source, wanted, made", "N"},
       {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print one line of JSON", NULL},
       POPT_AUTOHELP POPT_TABLEEND};
-  poptContext context = poptGetContext("translate eval", argc, argv, options, 0);
-  if (!context) return no_memory(error);
-  poptSetOtherOptionHelp(context, "DIR [OPTION...]");
-  int option = poptGetNextOpt(context);
-  th_status status = TH_OK;
-  if (option < -1)
-    status = th_error_set(error, TH_EINVAL, "%s: %s; see translate eval --help", poptBadOption(context, 0),
-                          poptStrerror(option));
-  const char *directory = status ? NULL : poptGetArg(context);
-  if (!status && (!directory || poptPeekArg(context)))
-    status = th_error_set(error, TH_EINVAL, "want one run's directory: translate eval DIR");
+  th_status status = options_read(&(options_syntax){options, "DIR [OPTION...]", NULL, NULL}, argc, argv,
+                                  &o->directory, error);
   if (!status && o->pairs && o->training)
     status = th_error_set(error, TH_EINVAL, "--pairs and --training: want one of the two");
   if (!status && o->pairs && (o->min_length || o->max_length))
@@ -49,8 +35,6 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
   if (!status && (o->min_length < 0 || o->max_length < 0))
     status = th_error_set(error, TH_EINVAL, "--min-length and --max-length: want whole numbers above 0");
   if (!status) status = search_flags_check(&o->search, 1, error);
-  if (!status && !(o->directory = strdup(directory))) status = no_memory(error);
-  poptFreeContext(context);
   return status;
 }
 

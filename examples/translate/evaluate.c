@@ -200,35 +200,15 @@ static th_status decode_items(evaluator *v, th_error *error) {
   return in_batches(v, v->e->count, decode_jobs, error);
 }
 
-/* The ids' text, with `unknown` for each token that has none; *text is the caller's to free(). */
-static th_status text_of(const th_vocabulary *v, const int32_t *ids, int64_t count, const char *unknown,
-                         char **text, th_error *error) {
-  size_t size;
-  int64_t end = 0;
-  th_status status = TH_OK;
-  const char *space = th_vocabulary_unit(v) == TH_UNIT_WORD ? " " : "";
-  FILE *out = open_memstream(text, &size);
-  if (!out) return th_error_set(error, TH_ENOMEM, "no memory to evaluate");
-  for (int64_t i = 0; i < count && ids[i] != TH_EOS && !status; i = end) {
-    char *known = NULL;
-    for (end = i; end < count && ids[end] >= TH_SPECIALS;) end++;
-    if (end > i) status = th_vocabulary_decode(v, ids + i, (size_t)(end - i), &known, error);
-    else end++;
-    if (!status) fprintf(out, "%s%s", i ? space : "", known ? known : unknown);
-    free(known);
-  }
-  if (fclose(out) && !status) status = th_error_set(error, TH_ENOMEM, "no memory to evaluate");
-  return status;
-}
-
 static th_status count_item(evaluation *e, const th_vocabulary *v, int64_t i, char **texts, th_error *error) {
   const eval_item *it = &e->items[i];
   int64_t limit = e->made.shape[1], n = 0;
-  th_status status =
-      text_of(v, (const int32_t *)e->made.data + i * limit, limit, UNKNOWN_MADE, &texts[n++], error);
+  th_status status = th_vocabulary_decode_marked(v, (const int32_t *)e->made.data + i * limit, (size_t)limit,
+                                                 UNKNOWN_MADE, &texts[n++], error);
   for (int64_t k = 0; k < it->references && !status; k++) {
     const example *wanted = &e->examples[it->pair[k]];
-    status = text_of(v, wanted->target, wanted->target_length, UNKNOWN_WANTED, &texts[n++], error);
+    status = th_vocabulary_decode_marked(v, wanted->target, (size_t)wanted->target_length, UNKNOWN_WANTED,
+                                         &texts[n++], error);
   }
   if (!status)
     status = scorecard_count(&e->card, i, texts[0], (const char *const *)texts + 1, it->references, error);

@@ -1,8 +1,10 @@
 /* translate gradcheck [DIR]: the parameters of a run's model, or of a small new one, against finite differences
  * in double; of a large one by a random direction through each tensor. */
 #include "commands.h"
+#include "options.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
   SEQUENCES = 3,
@@ -54,14 +56,16 @@ static th_status small_run(run *r, th_error *error) {
 }
 
 th_status gradcheck_command(int argc, const char **argv, th_error *error) {
-  const char *directory = NULL;
+  struct poptOption options[] = {POPT_AUTOHELP POPT_TABLEEND};
+  char *directory;
   run r;
   bool fast;
   th_gradcheck_report report;
   th_status status =
-      argc > 1 ? directory_argument(argc, argv, "translate gradcheck [DIR]", &directory, error) : TH_OK;
-  if (status || (argc > 1 && !directory)) return status;
+      options_read(&(options_syntax){options, "[DIR]", NULL, NULL}, argc, argv, &directory, error);
+  if (status) return status;
   status = directory ? run_open(&r, directory, NULL, NULL, RUN_DATA, error) : small_run(&r, error);
+  free(directory);
   if (status) return status;
   status = check(&r, &report, &fast, error);
   if (!status) {

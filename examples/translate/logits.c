@@ -1,24 +1,23 @@
 /* translate logits DIR: what the model says of every next token, as an array that other programs read. */
 #include "commands.h"
+#include "options.h"
 
 #include <math.h>
-#include <popt.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define AT_ONCE 32 /* pairs in one pass */
 
 typedef struct logits_options {
-  char *pairs, *out, *directory;
+  char *pairs, *out, *use, *directory;
   int in_double;
+  run_weights weights; /* what `use` means */
 } logits_options;
 
-static th_status check(const logits_options *o, th_error *error) {
-  static const char wanted[] = "translate logits DIR --pairs FILE --out FILE.npy";
-  if (!o->directory) return th_error_set(error, TH_EINVAL, "want one run's directory: %s", wanted);
-  if (!o->pairs) return th_error_set(error, TH_EINVAL, "--pairs is missing: which pairs? %s", wanted);
-  if (!o->out) return th_error_set(error, TH_EINVAL, "--out is missing: where to? %s", wanted);
-  return TH_OK;
+static th_status check(logits_options *o, th_error *error) {
+  if (!o->pairs) return th_error_set(error, TH_EINVAL, "--pairs FILE is missing: which pairs?");
+  if (!o->out) return th_error_set(error, TH_EINVAL, "--out FILE.npy is missing: where to?");
+  return o->use ? run_weights_parse(o->use, &o->weights, error) : TH_OK;
 }
 
 static th_status parse(int argc, const char **argv, logits_options *o, th_error *error) {
@@ -26,39 +25,25 @@ static th_status parse(int argc, const char **argv, logits_options *o, th_error 
       {"pairs", '\0', POPT_ARG_STRING, &o->pairs, 0, "lines of source<TAB>target", "FILE"},
       {"out", 'o', POPT_ARG_STRING, &o->out, 0,
        "an array [pairs, longest target + 1, target vocabulary]: at [i,t] the logits of pair i's token t, "
-       "given "
-       "the right ones before it; NaN after <eos>",
+       "given the right ones before it; NaN after <eos>",
        "FILE.npy"},
       {"double", '\0', POPT_ARG_NONE, &o->in_double, 0, "compute in double", NULL},
+      OPTION_USE(&o->use),
       POPT_AUTOHELP POPT_TABLEEND};
-  poptContext context = poptGetContext("translate logits", argc, argv, options, 0);
-  if (!context) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
-  poptSetOtherOptionHelp(context, "DIR --pairs FILE --out FILE.npy [--double]");
-  int option = poptGetNextOpt(context);
-  th_status status = TH_OK;
-  if (option < -1)
-    status = th_error_set(error, TH_EINVAL, "%s: %s; see translate logits --help", poptBadOption(context, 0),
-                          poptStrerror(option));
-  const char *directory = status ? NULL : poptGetArg(context);
-  if (directory && !poptPeekArg(context) && !(o->directory = strdup(directory)))
-    status = th_error_set(error, TH_ENOMEM, "no memory for the command line");
-  poptFreeContext(context);
+  th_status status =
+      options_read(&(options_syntax){options, "DIR --pairs FILE --out FILE.npy [OPTION...]", NULL, NULL},
+                   argc, argv, &o->directory, error);
   return status ? status : check(o, error);
 }
 
-/* The same model in double, from the file: one that was written in double loses nothing. */
+/* The same model in double, still without its weights: read from a file that is in double, they lose nothing. */
 static th_status to_double(run *r, th_error *error) {
-  char path[PATH_TEXT];
   th_transformer *model;
   th_status status = th_transformer_new(&model, &r->model->config, TH_F64, 0, error);
   if (status) return status;
-  status = th_params_load(model->params, run_path(r, path, "model.safetensors"), error);
-  if (status) th_transformer_free(model);
-  else {
-    th_transformer_free(r->model);
-    r->model = model;
-  }
-  return status;
+  th_transformer_free(r->model);
+  r->model = model;
+  return TH_OK;
 }
 
 /* The first b.tokens of each of the batch's pairs into its place in `out`. */
@@ -103,6 +88,7 @@ static th_status write_logits(run *r, const logits_options *o, th_error *error) 
   const data *d = &r->data;
   th_status status = data_replace(&r->data, o->pairs, r->model->config.max_length - 1, error);
   if (!status && o->in_double) status = to_double(r, error);
+  if (!status) status = run_use(r, o->weights, error);
   if (status) return status;
   int64_t longest = 0;
   for (int64_t i = 0; i < d->held_out_count; i++)
@@ -128,6 +114,7 @@ th_status logits_command(int argc, const char **argv, th_error *error) {
   }
   free(o.pairs);
   free(o.out);
+  free(o.use);
   free(o.directory);
   return status;
 }

@@ -7,7 +7,7 @@
 static const char usage[] =
     "translate trains a small Transformer to turn one sequence into another, and looks at its heads.\n"
     "\n"
-    "  translate train --task reverse --out DIR    learn a toy task: copy, reverse or sort\n"
+    "  translate train --task reverse --out DIR    learn a toy task, such as copy or sort\n"
     "  translate train --pairs FILE --out DIR      learn from lines of source<TAB>target\n"
     "  translate train --recipe FILE --out DIR     train as a file of settings says\n"
     "  translate train --out DIR                   go on with the run in DIR\n"
@@ -33,20 +33,6 @@ static struct {
                 {"logits", "translate logits", logits_command},
                 {"score", "translate score", score_command},
                 {"gradcheck", "translate gradcheck", gradcheck_command}};
-
-th_status directory_argument(int argc, const char **argv, const char *wanted, const char **directory,
-                             th_error *error) {
-  *directory = NULL;
-  if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "-?"))) {
-    printf("Usage: %s\n", wanted);
-    return TH_OK;
-  }
-  if (argc >= 2 && argv[1][0] == '-')
-    return th_error_set(error, TH_EINVAL, "%s: unknown option; usage: %s", argv[1], wanted);
-  if (argc != 2) return th_error_set(error, TH_EINVAL, "want one run's directory; usage: %s", wanted);
-  *directory = argv[1];
-  return TH_OK;
-}
 
 /* One line, whatever a file or an argument is called; none where the command said all itself. Returns the exit
  * status. */

@@ -1,7 +1,7 @@
 /* translate score: lines of text against lines of text, whoever made them; and one system against another. */
 #include "commands.h"
+#include "options.h"
 
-#include <popt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,34 +30,26 @@ static th_status parse(int argc, const char **argv, score_options *o, th_error *
        "FILE"},
       {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print one line of JSON", NULL},
       POPT_AUTOHELP POPT_TABLEEND};
-  poptContext context = poptGetContext("translate score", argc, argv, options, 0);
-  if (!context) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
-  int option = poptGetNextOpt(context);
-  th_status status = TH_OK;
-  if (option < -1)
-    status = th_error_set(error, TH_EINVAL, "%s: %s; see translate score --help", poptBadOption(context, 0),
-                          poptStrerror(option));
-  else if (poptPeekArg(context))
-    status =
-        th_error_set(error, TH_EINVAL, "%s: unexpected; see translate score --help", poptPeekArg(context));
-  else if (!o->references)
-    status = th_error_set(error, TH_EINVAL, "--reference FILE is missing: what was wanted?");
-  else if (!o->outputs) status = th_error_set(error, TH_EINVAL, "--output FILE is missing: what was made?");
-  else if (count_of(o->outputs) > 2)
-    status = th_error_set(error, TH_EINVAL, "--output: given %d times, want one or two systems",
-                          count_of(o->outputs));
-  poptFreeContext(context);
-  return status;
+  th_status status =
+      options_read(&(options_syntax){options, "--reference FILE --output FILE [OPTION...]", NULL, NULL}, argc,
+                   argv, NULL, error);
+  if (status) return status;
+  if (!o->references) return th_error_set(error, TH_EINVAL, "--reference FILE is missing: what was wanted?");
+  if (!o->outputs) return th_error_set(error, TH_EINVAL, "--output FILE is missing: what was made?");
+  if (count_of(o->outputs) > 2)
+    return th_error_set(error, TH_EINVAL, "--output: given %d times, want one or two systems",
+                        count_of(o->outputs));
+  return TH_OK;
 }
 
 /* ---- files of lines ----------------------------------------------------------------------------------------- */
 
-typedef struct lines {
+typedef struct text_lines {
   char *bytes, **line; /* [count] */
   int64_t count;
-} lines;
+} text_lines;
 
-static void lines_free(lines *l) {
+static void text_free(text_lines *l) {
   free(l->bytes);
   free(l->line);
 }
@@ -74,9 +66,9 @@ static th_status check_line(const char *path, int64_t number, const char *line, 
 }
 
 /* Lines end with a newline, or a carriage return and one; the last may lack it. */
-static th_status lines_read(lines *l, const char *path, th_error *error) {
+static th_status text_read(text_lines *l, const char *path, th_error *error) {
   size_t size, room = 1;
-  *l = (lines){0};
+  *l = (text_lines){0};
   th_status status = th_file_read(path, &l->bytes, &size, error);
   if (status) return status;
   char *at = l->bytes, *end = l->bytes + size;
@@ -100,13 +92,13 @@ static th_status lines_read(lines *l, const char *path, th_error *error) {
 /* ---- scoring -------------------------------------------------------------------------------------------------- */
 
 typedef struct corpus {
-  lines *references, outputs[2]; /* [reference_count], [output_count] */
+  text_lines *references, outputs[2]; /* [reference_count], [output_count] */
   int reference_count, output_count;
   scorecard cards[2];
 } corpus;
 
-static th_status same_count(const char *path, const lines *l, const char *first_path, const lines *first,
-                            th_error *error) {
+static th_status same_count(const char *path, const text_lines *l, const char *first_path,
+                            const text_lines *first, th_error *error) {
   if (l->count == first->count) return TH_OK;
   return th_error_set(error, TH_EFORMAT,
                       "%s has %lld lines, %s has %lld: want a line of each for every output", path,
@@ -119,12 +111,12 @@ static th_status read_all(corpus *c, const score_options *o, th_error *error) {
   if (!c->references) return th_error_set(error, TH_ENOMEM, "no memory for the references");
   th_status status = TH_OK;
   for (int i = 0; i < c->reference_count && !status; i++) {
-    status = lines_read(&c->references[i], o->references[i], error);
+    status = text_read(&c->references[i], o->references[i], error);
     if (!status)
       status = same_count(o->references[i], &c->references[i], o->references[0], &c->references[0], error);
   }
   for (int i = 0; i < count_of(o->outputs) && !status; i++) {
-    status = lines_read(&c->outputs[c->output_count++], o->outputs[i], error);
+    status = text_read(&c->outputs[c->output_count++], o->outputs[i], error);
     if (!status)
       status = same_count(o->outputs[i], &c->outputs[i], o->references[0], &c->references[0], error);
   }
@@ -133,7 +125,7 @@ static th_status read_all(corpus *c, const score_options *o, th_error *error) {
 
 static th_status count_output(corpus *c, int output, th_error *error) {
   static const measure_id which[] = {EXACT_MATCH, CHARACTER_ERRORS, WORD_ERRORS, BLEU, CHRF, CHRF_WORDS};
-  const lines *l = &c->outputs[output];
+  const text_lines *l = &c->outputs[output];
   const char **references = calloc((size_t)c->reference_count, sizeof *references);
   th_status status = references ? TH_OK : th_error_set(error, TH_ENOMEM, "no memory for the references");
   if (!status)
@@ -201,10 +193,10 @@ static th_status score_files(const score_options *o, th_error *error) {
   if (!status && o->json) status = print_as_json(&c, &v, o, error);
   else if (!status) print_table(&c, &v);
   for (int i = 0; i < c.output_count; i++) {
-    lines_free(&c.outputs[i]);
+    text_free(&c.outputs[i]);
     scorecard_free(&c.cards[i]);
   }
-  for (int i = 0; c.references && i < c.reference_count; i++) lines_free(&c.references[i]);
+  for (int i = 0; c.references && i < c.reference_count; i++) text_free(&c.references[i]);
   free(c.references);
   return status;
 }

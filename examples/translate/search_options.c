@@ -29,7 +29,7 @@ void search_flags_table(search_flags *f, struct poptOption table[SEARCH_FLAGS]) 
        "N"},
       {"no-cache", '\0', POPT_ARG_NONE, &f->no_cache, 0,
        "compute every token's keys and values again each time: slow, the same outputs", NULL},
-      {"use", '\0', POPT_ARG_STRING, &f->use, 0, "which weights (default: last)", "last|best|average|ema"},
+      OPTION_USE(&f->use),
       POPT_TABLEEND};
   memcpy(table, rows, sizeof rows);
 }
@@ -40,20 +40,22 @@ th_status search_flags_check(search_flags *f, int64_t best, th_error *error) {
   const struct {
     bool wrong;
     const char *why;
-  } rules[] = {
-      {f->beam < 1 || f->beam > 10000, "--beam: want 1 to 10000"},
-      {!(f->alpha >= 0 && f->alpha < INFINITY), "--alpha: want at least 0"},
-      {f->sample && f->beam > 1, "--sample and --beam: want one of the two"},
-      {!f->sample && (is_given(f->temperature) || is_given(f->top_k) || is_given(f->top_p) ||
-                      is_given((double)f->seed)),
-       "--temperature, --top-k, --top-p and --seed are of a sample: want --sample with them"},
-      {is_given(f->temperature) && !(f->temperature >= 0 && f->temperature < INFINITY),
-       "--temperature: want at least 0"},
-      {is_given(f->top_k) && f->top_k < 0, "--top-k: want at least 0"},
-      {is_given(f->top_p) && !(f->top_p > 0 && f->top_p <= 1), "--top-p: want above 0, at most 1"},
-      {!f->sample && best > f->beam, "want as many open hypotheses as outputs: raise --beam, or --sample"}};
+  } rules[] = {{f->beam < 1 || f->beam > 10000, "--beam: want 1 to 10000"},
+               {!(f->alpha >= 0 && f->alpha < INFINITY), "--alpha: want at least 0"},
+               {f->sample && f->beam > 1, "--sample and --beam: want one of the two"},
+               {!f->sample && (is_given(f->temperature) || is_given(f->top_k) || is_given(f->top_p) ||
+                               is_given((double)f->seed)),
+                "--temperature, --top-k, --top-p and --seed are of a sample: want --sample with them"},
+               {is_given(f->temperature) && !(f->temperature >= 0 && f->temperature < INFINITY),
+                "--temperature: want at least 0"},
+               {is_given(f->top_k) && f->top_k < 0, "--top-k: want at least 0"},
+               {is_given(f->top_p) && !(f->top_p > 0 && f->top_p <= 1), "--top-p: want above 0, at most 1"}};
   for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
     if (rules[i].wrong) return th_error_set(error, TH_EINVAL, "%s", rules[i].why);
+  if (!f->sample && best > f->beam)
+    return th_error_set(error, TH_EINVAL,
+                        "--n-best %lld: want as many open hypotheses: --beam %lld, or --sample",
+                        (long long)best, (long long)best);
   return f->use ? run_weights_parse(f->use, &f->weights, error) : TH_OK;
 }
 

@@ -2,8 +2,7 @@
 #ifndef TRANSLATE_SEARCH_OPTIONS_H
 #define TRANSLATE_SEARCH_OPTIONS_H
 
-#include <popt.h>
-
+#include "options.h"
 #include "run.h"
 
 typedef struct search_flags {

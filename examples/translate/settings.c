@@ -1,9 +1,9 @@
 #include "settings.h"
+#include "options.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
-#include <popt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,13 +28,13 @@ typedef struct setting {
 
 static const setting table[] = {
     {"task", CHOICE, AT(task), 0, 0, "copy|reverse|sort|duplicate|addition|pairs", "reverse", "pairs", false,
-     "copy, reverse, sort or duplicate random sequences, or add random numbers"},
+     "what to learn"},
     {"pairs", TEXT, AT(pairs), 0, 0, NULL, "", "", false,
      "learn from FILE: UTF-8 lines of source<TAB>target"},
     {"valid", TEXT, AT(valid), 0, 0, NULL, "", "", false,
      "hold out the pairs of FILE, and train on all others of --pairs"},
     {"source-unit", CHOICE, AT(source_unit), 0, 0, "character|word|bpe", "character", "character", false,
-     "what a token of the pairs' sources is; bpe: a piece of a word"},
+     "a token of the pairs' sources (bpe: a piece of a word)"},
     {"target-unit", CHOICE, AT(target_unit), 0, 0, "character|word|bpe", "character", "character", false,
      "and of their targets"},
     {"merges", WHOLE, AT(merges), 0, 1e6, NULL, "4000", "4000", false,
@@ -42,7 +42,7 @@ static const setting table[] = {
     {"min-count", WHOLE, AT(min_count), 1, COUNT_MAX, NULL, "1", "1", false,
      "tokens the pairs have fewer times are unknown"},
     {"vocabulary", CHOICE, AT(vocabulary), 0, 0, "separate|joint", "separate", "separate", false,
-     "of source and target: one for each, or one of both"},
+     "one for source and target each, or one of both"},
     {"symbols", WHOLE, AT(symbols), 2, 10000, NULL, "32", "32", false,
      "different symbols in a toy task (addition: digits)"},
     {"min-length", WHOLE, AT(min_length), 1, 10000, NULL, "4", "4", false,
@@ -70,7 +70,7 @@ static const setting table[] = {
     {"positions", CHOICE, AT(positions), 0, 0, "sinusoidal|learned|rotary|alibi|relative|none", "sinusoidal",
      "sinusoidal", false, "how a token knows its place"},
     {"tie", CHOICE, AT(tie), 0, 0, "none|output|source|all", "none", "none", false,
-     "what shares the target embedding's matrix: output layer, source embedding"},
+     "what shares the target embedding's matrix"},
     {"weights", CHOICE, AT(weights), 0, 0, "paper|xavier", "paper", "paper", false,
      "first values of the embeddings"},
     {"dropout", REAL, AT(dropout), 0, 0.99, NULL, "0", "0.1", false, "probability of dropping an activation"},
@@ -84,12 +84,12 @@ static const setting table[] = {
     {"rate", REAL, AT(rate), 1e-12, 100, NULL, "0.002", "0.001", false,
      "learning rate (schedule paper: its factor)"},
     {"schedule", CHOICE, AT(schedule), 0, 0, "cosine|constant|paper", "cosine", "cosine", false,
-     "how the rate changes; paper: Vaswani et al. 5.3"},
+     "how the rate changes (paper: Vaswani et al., 5.3)"},
     {"warmup", WHOLE, AT(warmup), 1, COUNT_MAX, NULL, "200", "400", false, "updates until the rate is full"},
     {"clip", REAL, AT(clip), 0, 1e9, NULL, "1", "1", false, "largest norm of the gradient (0: any)"},
     {"weight-decay", REAL, AT(weight_decay), 0, 10, NULL, "0", "0.01", false, "AdamW's decay"},
     {"decay", CHOICE, AT(decay), 0, 0, "matrices|all", "matrices", "matrices", false,
-     "what decays: all but biases and norms, or all"},
+     "what decays, all but biases and norms or all"},
     {"ema", REAL, AT(ema), 0, 0.999999, NULL, "0", "0", false,
      "decay of a moving average of the weights (0: none), kept as ema.safetensors"},
     {"seed", WHOLE, AT(seed), 0, 9e15, NULL, "1", "1", false, "of weights, data and dropout"},
@@ -179,22 +179,21 @@ static th_status read_object(json_t **root, const char *path, th_error *error) {
 
 static th_status load_row(settings *s, const setting *row, const json_t *value, const char *path,
                           th_error *error) {
-  th_error inner = {0};
+  static const char *const wanted[] = {"a whole number", "a number", "a string", "a string"}; /* by kind */
+  const bool fits[] = {json_is_integer(value), json_is_number(value), json_is_string(value),
+                       json_is_string(value)};
+  th_error inner;
   th_status status;
-  if (row->kind == TEXT || row->kind == CHOICE)
-    status = json_is_string(value) ? set_text(s, row, json_string_value(value), &inner) : TH_EFORMAT;
+  if (!fits[row->kind]) status = th_error_set(&inner, TH_EFORMAT, "want %s", wanted[row->kind]);
+  else if (json_is_string(value)) status = set_text(s, row, json_string_value(value), &inner);
   else {
     char text[32];
-    double number = json_is_number(value) && (row->kind == REAL || json_is_integer(value))
-                        ? json_number_value(value)
-                        : NAN;
-    snprintf(text, sizeof text, "%.17g", number);
-    status = set_number(s, row, number, text, &inner);
+    snprintf(text, sizeof text, "%.17g", json_number_value(value));
+    status = set_number(s, row, json_number_value(value), text, &inner);
   }
-  if (status)
-    return th_error_set(error, TH_EFORMAT, "%s: \"%s\" is of the wrong kind%s%s", path, row->name,
-                        inner.text[0] ? ": " : "", inner.text);
-  return TH_OK;
+  return status ? th_error_set(error, TH_EFORMAT, "%s: \"%s\" is of the wrong kind: %s", path, row->name,
+                               inner.text)
+                : TH_OK;
 }
 
 static th_status no_setting(const char *path, const char *name, th_error *error) {
@@ -233,33 +232,37 @@ static th_status take_recipe(const char *path, settings *s, given *g, th_error *
 
 enum { OPTION_OUT = 1, OPTION_RECIPE, OPTION_ROW };
 
+#define HELP_TEXT 200
+
+/* What a row says of itself: its choices, and what it is when nobody says. */
+static void write_help(const setting *row, char *help, size_t room) {
+  const char *colon = row->choices ? ": " : "", *choices = row->choices ? row->choices : "";
+  if (row->kind == TEXT) snprintf(help, room, "%s", row->help);
+  else if (!strcmp(row->toy, row->pair))
+    snprintf(help, room, "%s%s%s (default: %s)", row->help, colon, choices, row->toy);
+  else
+    snprintf(help, room, "%s%s%s (default: %s; with --pairs: %s)", row->help, colon, choices, row->toy,
+             row->pair);
+}
+
 /* The popt table made from ours; its strings are the table's. */
-static void fill_options(struct poptOption *options, char help[][160]) {
-  static const struct poptOption autohelp = {NULL,   '\0', POPT_ARG_INCLUDE_TABLE, poptHelpOptions, 0,
-                                             "Help", NULL};
-  options[0] =
-      (struct poptOption){"out", 'o',        POPT_ARG_STRING,
-                          NULL,  OPTION_OUT, "the run's directory; one that holds a run goes on with it",
-                          "DIR"};
-  options[1] = (struct poptOption){
-      "recipe", '\0',          POPT_ARG_STRING,
-      NULL,     OPTION_RECIPE, "settings from FILE, a JSON object as in config.json; flags win",
-      "FILE"};
+static void fill_options(struct poptOption *options, char help[][HELP_TEXT]) {
+  static const char *const values[] = {[WHOLE] = "N", [REAL] = "X", [CHOICE] = "NAME", [TEXT] = "FILE"};
+  static const struct poptOption first[] = {{"out", 'o', POPT_ARG_STRING, NULL, OPTION_OUT,
+                                             "the run's directory; one that holds a run goes on with it",
+                                             "DIR"},
+                                            {"recipe", '\0', POPT_ARG_STRING, NULL, OPTION_RECIPE,
+                                             "settings from FILE, a JSON object as in config.json; flags win",
+                                             "FILE"}},
+                                 last[] = {POPT_AUTOHELP POPT_TABLEEND};
+  memcpy(options, first, sizeof first);
   for (int i = 0; i < ROWS; i++) {
     const setting *row = &table[i];
-    const char *value = row->kind == WHOLE  ? "N"
-                        : row->kind == REAL ? "X"
-                        : row->kind == TEXT ? "FILE"
-                                            : row->choices;
-    bool same = !strcmp(row->toy, row->pair);
-    if (row->kind == TEXT) snprintf(help[i], 160, "%s", row->help);
-    else if (same) snprintf(help[i], 160, "%s (default: %s)", row->help, row->toy);
-    else snprintf(help[i], 160, "%s (default: %s, pairs %s)", row->help, row->toy, row->pair);
-    options[i + 2] =
-        (struct poptOption){row->name, '\0', POPT_ARG_STRING, NULL, OPTION_ROW + i, help[i], value};
+    write_help(row, help[i], HELP_TEXT);
+    options[i + 2] = (struct poptOption){row->name,      '\0',    POPT_ARG_STRING,  NULL,
+                                         OPTION_ROW + i, help[i], values[row->kind]};
   }
-  options[ROWS + 2] = autohelp;
-  options[ROWS + 3] = (struct poptOption)POPT_TABLEEND;
+  memcpy(options + ROWS + 2, last, sizeof last);
 }
 
 typedef struct command {
@@ -268,25 +271,24 @@ typedef struct command {
   char *out, recipe[PATH_TEXT]; /* each [PATH_TEXT] */
 } command;
 
-static th_status take_option(poptContext context, int option, command *c, th_error *error) {
-  char *text = poptGetOptArg(context);
-  th_status status = TH_OK;
-  if (!text) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
+/* One option that was given. */
+static th_status take_option(void *context, int option, const char *text, th_error *error) {
+  command *c = context;
   if (option == OPTION_OUT) {
     const size_t most = PATH_TEXT / 2 - 32; /* room for .unfinished-NUMBER */
     if (!*text || strlen(text) >= most)
-      status = th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
-    else strcpy(c->out, text);
-  } else if (option == OPTION_RECIPE) {
-    if (!*text || strlen(text) >= sizeof c->recipe)
-      status = th_error_set(error, TH_EINVAL, "--recipe: want the name of a file");
-    else strcpy(c->recipe, text);
-  } else {
-    status = set_from_text(c->s, &table[option - OPTION_ROW], text, error);
-    c->g->flag[option - OPTION_ROW] = true;
+      return th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
+    strcpy(c->out, text);
+    return TH_OK;
   }
-  free(text);
-  return status;
+  if (option == OPTION_RECIPE) {
+    if (!*text || strlen(text) >= sizeof c->recipe)
+      return th_error_set(error, TH_EINVAL, "--recipe: want the name of a file");
+    strcpy(c->recipe, text);
+    return TH_OK;
+  }
+  c->g->flag[option - OPTION_ROW] = true;
+  return set_from_text(c->s, &table[option - OPTION_ROW], text, error);
 }
 
 static th_status check_together(const settings *s, const given *g, const char *out, th_error *error) {
@@ -308,24 +310,14 @@ static th_status check_together(const settings *s, const given *g, const char *o
 th_status settings_parse(int argc, const char **argv, settings *s, given *g, char out[PATH_TEXT],
                          th_error *error) {
   struct poptOption options[ROWS + 4];
-  char help[ROWS][160];
+  char help[ROWS][HELP_TEXT];
   memset(s, 0, sizeof *s);
   memset(g, 0, sizeof *g);
   *out = 0;
   command c = {.s = s, .g = g, .out = out};
   fill_options(options, help);
-  poptContext context = poptGetContext("translate train", argc, argv, options, 0);
-  if (!context) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
-  poptSetOtherOptionHelp(context, "--out DIR [--task NAME | --pairs FILE] [OPTION...]");
-  th_status status = TH_OK;
-  int option;
-  while (!status && (option = poptGetNextOpt(context)) > 0) status = take_option(context, option, &c, error);
-  if (!status && option < -1)
-    status = th_error_set(error, TH_EINVAL, "%s: %s; see translate train --help", poptBadOption(context, 0),
-                          poptStrerror(option));
-  const char *rest = status ? NULL : poptPeekArg(context);
-  if (rest) status = th_error_set(error, TH_EINVAL, "%s: unexpected; see translate train --help", rest);
-  poptFreeContext(context);
+  options_syntax syntax = {options, "--out DIR [--task NAME | --pairs FILE] [OPTION...]", take_option, &c};
+  th_status status = options_read(&syntax, argc, argv, NULL, error);
   if (!status && c.recipe[0]) status = take_recipe(c.recipe, s, g, error);
   return status ? status : check_together(s, g, out, error);
 }

@@ -1,16 +1,16 @@
 /* translate tokens DIR: how lines are cut, for a person to see and for other programs to start from. */
 #include "commands.h"
+#include "lines.h"
+#include "options.h"
 
-#include <errno.h>
-#include <popt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 #define SPACE_SIGN "\u2581" /* what stands for a space in a token, as spaces part tokens */
 
 typedef struct tokens_options {
-  const char *directory;
+  char *directory;
   int target, ids;
 } tokens_options;
 
@@ -38,22 +38,22 @@ static th_status print_line(const th_vocabulary *v, const tokens_options *o, con
 }
 
 static th_status print_lines(const tokens_options *o, th_error *error) {
-  char path[PATH_TEXT], *line = NULL;
-  size_t room = 0;
-  ssize_t length;
+  char path[PATH_TEXT], *line;
+  size_t length;
+  lines in = {.fd = STDIN_FILENO};
+  line_state state = LINE_READ;
   th_vocabulary *v;
   if (snprintf(path, sizeof path, "%s/vocab.%s.json", o->directory, o->target ? "target" : "source") >=
       (int)sizeof path)
     return th_error_set(error, TH_EINVAL, "the directory's name is too long");
   th_status status = th_vocabulary_load(&v, path, error);
   if (status) return status;
-  for (int64_t number = 1; !status && (length = getline(&line, &room, stdin)) > 0; number++) {
-    while (length && (line[length - 1] == '\n' || line[length - 1] == '\r')) length--;
-    status = print_line(v, o, line, (size_t)length, number, error);
+  for (int64_t number = 1; !status && state == LINE_READ; number++) {
+    state = lines_next(&in, true, &line, &length, error);
+    if (state == LINE_READ) status = print_line(v, o, line, length, number, error);
   }
-  if (!status && ferror(stdin))
-    status = th_error_set(error, TH_EIO, "standard input: cannot read: %s", strerror(errno));
-  free(line);
+  if (state == LINE_FAILED) status = TH_EIO;
+  lines_free(&in);
   th_vocabulary_free(v);
   return status;
 }
@@ -64,18 +64,9 @@ th_status tokens_command(int argc, const char **argv, th_error *error) {
       {"target", '\0', POPT_ARG_NONE, &o.target, 0, "as targets, not as sources", NULL},
       {"ids", '\0', POPT_ARG_NONE, &o.ids, 0, "print ids, not texts (where " SPACE_SIGN " is a space)", NULL},
       POPT_AUTOHELP POPT_TABLEEND};
-  poptContext context = poptGetContext("translate tokens", argc, argv, options, 0);
-  if (!context) return th_error_set(error, TH_ENOMEM, "no memory for the command line");
-  poptSetOtherOptionHelp(context, "DIR [OPTION...] < LINES");
-  int option = poptGetNextOpt(context);
-  th_status status = TH_OK;
-  if (option < -1)
-    status = th_error_set(error, TH_EINVAL, "%s: %s; see translate tokens --help", poptBadOption(context, 0),
-                          poptStrerror(option));
-  if (!status) o.directory = poptGetArg(context);
-  if (!status && (!o.directory || poptPeekArg(context)))
-    status = th_error_set(error, TH_EINVAL, "want one run's directory: translate tokens DIR");
-  if (!status) status = print_lines(&o, error); /* the context holds the directory's name */
-  poptFreeContext(context);
+  th_status status = options_read(&(options_syntax){options, "DIR [OPTION...] < LINES", NULL, NULL}, argc,
+                                  argv, &o.directory, error);
+  if (!status) status = print_lines(&o, error);
+  free(o.directory);
   return status;
 }

@@ -2,10 +2,8 @@
 #include "commands.h"
 #include "lock.h"
 
-#include <errno.h>
 #include <math.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,104 +90,19 @@ static th_status train(run *r, th_metrics *metrics, th_error *error) {
   th_status status = make_batches(r, &batches, error), kept = TH_OK;
   progress_start(&p, r);
   while (!status && !kept && !run_ended(r) && !stop_signal) {
-    status = train_step(r, batches, &tokens, error);
-    if (status) break;
+    if ((status = train_step(r, batches, &tokens, error))) break;
     progress_step(&p, r, tokens);
     kept = keep_up(r, metrics, &p, error);
   }
   progress_clear(&p);
   free_batches(r, batches);
   if (kept) return kept; /* the checkpoint before it stands: from there the same is done again, and whole */
-  th_error ignored;
-  th_status saved = run_save(
-      r, status ? &ignored : error); /* also after a failed step: its weights are the last good ones */
+  th_error ignored;      /* a failed step is saved, too: its weights are the last good ones */
+  th_status saved = run_save(r, status ? &ignored : error);
   return status ? status : saved;
 }
 
 /* ---- around it ------------------------------------------------------------------------------------------ */
-
-static void introduce(const run *r, bool resumed) {
-  const data *d = &r->data;
-  printf("%s: %lld parameters, %d thread%s, OpenBLAS with %s kernels\n", r->settings.task,
-         (long long)th_params_elements(r->model->params), th_pool_threads(r->pool),
-         th_pool_threads(r->pool) == 1 ? "" : "s", th_blas_kernels());
-  if (d->train)
-    printf("%lld pairs to train on, %lld held out, vocabularies of %d and %d tokens, at most %lld tokens a "
-           "side\n",
-           (long long)d->train_count, (long long)d->held_out_count, th_vocabulary_count(d->source),
-           th_vocabulary_count(d->target), (long long)d->longest);
-  if (d->too_long)
-    printf("%lld pairs left out: a side has more than %lld tokens (--max-length)\n", (long long)d->too_long,
-           (long long)r->settings.max_length);
-  if (d->repeated)
-    printf("%lld pairs left out: their sources stand in %s, too\n", (long long)d->repeated,
-           r->settings.valid);
-  if (resumed && !run_ended(r))
-    printf("going on in %s from step %lld of %lld\n", r->directory, (long long)r->step,
-           (long long)r->settings.steps);
-  else if (resumed && run_ended_early(r))
-    printf("the run in %s is complete: it ended early, at step %lld, after %lld validations without a lower "
-           "loss; a "
-           "higher --patience, or --patience 0, goes on\n",
-           r->directory, (long long)r->step, (long long)r->history.worse);
-  else if (resumed)
-    printf("the run in %s is complete: all %lld steps are made; a higher --steps goes on\n", r->directory,
-           (long long)r->step);
-  fflush(stdout);
-}
-
-/* A command to paste, with a held-out example where a shell takes it as it is. */
-static void suggest(const run *r) {
-  const example *e = &r->data.held_out[0];
-  char *text = NULL;
-  th_vocabulary_decode(r->data.source, e->source, (size_t)e->source_length, &text, NULL);
-  bool plain = text && !strpbrk(text, "'\\-");
-  printf("Try it: echo '%s' | %s decode %s\n", plain ? text : "TEXT", program_invocation_name, r->directory);
-  free(text);
-}
-
-static bool keeps(const run *r, run_weights which) {
-  const bool there[RUN_WEIGHTS] = {true, r->history.best_step > 0, r->average.taken > 0,
-                                   r->ema.values.data != NULL};
-  return there[which];
-}
-
-static th_status compare_weights(run *r, const score *last, th_error *error) {
-  th_status status = TH_OK;
-  printf("  weights        loss   tokens right   exact match   character errors\n");
-  for (int which = RUN_LAST; which < RUN_WEIGHTS && !status; which++) {
-    score s = *last;
-    if (!keeps(r, which)) continue;
-    if (which != RUN_LAST) status = run_use(r, which, error);
-    if (!status && which != RUN_LAST)
-      status = evaluate(r, r->data.held_out, r->data.held_out_count, &s, error);
-    if (!status)
-      printf("  %-8s %10.5f %12.2f %% %11.2f %% %16.2f %%\n", run_weights_name(which), s.loss,
-             100 * s.token_accuracy, 100 * s.exact_match, 100 * s.character_errors);
-  }
-  return status ? status : run_use(r, RUN_LAST, error);
-}
-
-static th_status summarise(run *r, double seconds, int64_t first_step, th_error *error) {
-  score all;
-  int pictures;
-  th_status status = evaluate(r, r->data.held_out, r->data.held_out_count, &all, error);
-  if (!status) status = draw_pictures(r, &pictures, error);
-  if (status) return status;
-  printf("\n%lld held-out sequences, none of which stood in training:\n", (long long)all.count);
-  printf("  exact match           %6.2f %%  (%lld of %lld)\n", 100 * all.exact_match, (long long)all.exact,
-         (long long)all.count);
-  printf("  token accuracy        %6.2f %%\n", 100 * all.token_accuracy);
-  printf("  character error rate  %6.2f %%\n", 100 * all.character_errors);
-  printf("  loss                  %.5f\n", all.loss);
-  if (keeps(r, RUN_BEST) || keeps(r, RUN_AVERAGE) || keeps(r, RUN_EMA))
-    status = compare_weights(r, &all, error);
-  if (status) return status;
-  if (r->step > first_step) printf("%lld steps in %.1f s\n", (long long)(r->step - first_step), seconds);
-  printf("%d pictures: %s/heatmaps, %s/curve.png\n", pictures, r->directory, r->directory);
-  suggest(r);
-  return TH_OK;
-}
 
 static th_status train_run(run *r, bool resumed, th_error *error) {
   char path[PATH_TEXT];
@@ -205,13 +118,8 @@ static th_status train_run(run *r, bool resumed, th_error *error) {
   status = train(r, metrics, error);
   th_metrics_close(metrics);
   if (status) return status;
-  if (run_ended_early(r) && r->step > first_step)
-    printf("Ended early: the validation loss was lowest at step %lld, and not lower in the %lld validations "
-           "since.\n",
-           (long long)r->history.best_step, (long long)r->history.worse);
   if (run_ended(r)) return summarise(r, seconds_now() - started, first_step, error);
-  printf("Stopped at step %lld of %lld, all saved. To go on: %s train --out %s\n", (long long)r->step,
-         (long long)r->settings.steps, program_invocation_name, r->directory);
+  summarise_stop(r);
   return TH_OK;
 }
 

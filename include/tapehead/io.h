@@ -168,6 +168,9 @@ th_status th_vocabulary_encode(const th_vocabulary *vocabulary, const char *text
  * joined by one space. `*text` is the caller's to free(). TH_EINVAL for an id out of range. */
 th_status th_vocabulary_decode(const th_vocabulary *vocabulary, const int32_t *ids, size_t count, char **text,
                                th_error *error);
+/* The same with `special` in the place of each special token before the end. */
+th_status th_vocabulary_decode_marked(const th_vocabulary *vocabulary, const int32_t *ids, size_t count,
+                                      const char *special, char **text, th_error *error);
 
 th_unit th_vocabulary_unit(const th_vocabulary *vocabulary);
 int32_t th_vocabulary_count(const th_vocabulary *vocabulary);                 /* with the special tokens */

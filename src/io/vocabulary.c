@@ -317,14 +317,16 @@ th_status th_vocabulary_encode(const th_vocabulary *vocabulary, const char *text
 }
 
 /* Writes the tokens of ids[0 .. count) to `out`, which may be NULL to measure; returns the bytes. */
-static size_t join(const th_vocabulary *vocabulary, const int32_t *ids, size_t count, char *out) {
+static size_t join(const th_vocabulary *vocabulary, const int32_t *ids, size_t count, const char *special,
+                   char *out) {
   size_t used = 0;
   bool space = false; /* between what was written and what is to come */
   for (size_t i = 0; i < count; i++) {
-    if (ids[i] < TH_SPECIALS) continue;
-    const char *token = th_vocabulary_token(vocabulary, ids[i]);
+    bool is_text = ids[i] >= TH_SPECIALS;
+    if (!is_text && !special) continue;
+    const char *token = is_text ? th_vocabulary_token(vocabulary, ids[i]) : special;
     size_t length = strlen(token);
-    bool ends = vocabulary->unit == TH_UNIT_BPE && length && token[length - 1] == TH_WORD_END;
+    bool ends = is_text && vocabulary->unit == TH_UNIT_BPE && length && token[length - 1] == TH_WORD_END;
     length -= ends;
     if (length && space) {
       if (out) out[used] = ' ';
@@ -337,18 +339,23 @@ static size_t join(const th_vocabulary *vocabulary, const int32_t *ids, size_t c
   return used;
 }
 
-th_status th_vocabulary_decode(const th_vocabulary *vocabulary, const int32_t *ids, size_t count, char **text,
-                               th_error *error) {
+th_status th_vocabulary_decode_marked(const th_vocabulary *vocabulary, const int32_t *ids, size_t count,
+                                      const char *special, char **text, th_error *error) {
   size_t end = 0;
   *text = NULL;
   for (; end < count && ids[end] != TH_EOS; end++)
     if (!th_vocabulary_token(vocabulary, ids[end]))
       return th_error_set(error, TH_EINVAL, "vocabulary: id %d is not one of its %d", (int)ids[end],
                           (int)th_vocabulary_count(vocabulary));
-  size_t length = join(vocabulary, ids, end, NULL);
+  size_t length = join(vocabulary, ids, end, special, NULL);
   *text = malloc(length + 1);
   if (!*text) return no_memory(error);
-  join(vocabulary, ids, end, *text);
+  join(vocabulary, ids, end, special, *text);
   (*text)[length] = '\0';
   return TH_OK;
+}
+
+th_status th_vocabulary_decode(const th_vocabulary *vocabulary, const int32_t *ids, size_t count, char **text,
+                               th_error *error) {
+  return th_vocabulary_decode_marked(vocabulary, ids, count, NULL, text, error);
 }

@@ -90,6 +90,8 @@ def main():
         if not counts["read"]:
             raise Failure(f"{package}: the package has no french catalogue")
         rows.append((package, *(counts[name] for name in rows[0][1:-1]), licence))
+    if len(rows) == 1:
+        raise Failure(f"{options.unpacked}: no package is unpacked in it as DIR/PACKAGE")
     columns = list(zip(*rows))
     rows.append(("in all", *(sum(column[1:]) for column in columns[1:-1]), ""))
     pairs = sorted(french_of.items(), key=lambda pair: pair_files.digest(pair[0]))
