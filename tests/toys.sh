@@ -12,6 +12,7 @@ fail() {
 }
 examples/translate/toys.sh "$1" >"$work/first"
 [ "$(wc -l <"$OUT/table.csv")" -eq 25 ] || fail "not a row for each of 3 tasks, 2 kinds of positions and 4 lengths"
+[ "$(grep -cE '^([^,]+,){5}[01](\.[0-9e-]+)?,0\.[0-9e-]+$' "$OUT/table.csv")" -eq 24 ] || fail "a row without its scores"
 [ "$(grep -c '^| \(sinusoidal\|learned\) |\( [0-9.]* % |\)\{4\}$' "$OUT/table.md")" -eq 6 ] || fail "no whole table"
 grep -q '^| positions | 1 to 4, as trained | 5 | 6 | 7 to 8 |$' "$OUT/table.md" || fail "no lengths over the table"
 cp -r "$OUT" "$work/before"

@@ -30,8 +30,8 @@ plan() {
 
 lengths() { echo "--min-length ${1%-*} --max-length ${1#*-}"; }
 
-number() { # KEY JSON
-  printf '%s\n' "$2" | sed -n "s/.*\"$1\": *\\([-+.0-9e]*\\).*/\\1/p"
+number() { # KEY JSON: the first of that name, not its interval
+  printf '%s\n' "$2" | sed -n "s/^{[^{]*\"$1\": *\\([-+.0-9e]*\\).*/\\1/p"
 }
 
 # One run: trains what is missing, evaluates each band, and leaves its rows as a whole file.
@@ -51,8 +51,12 @@ one() { # TASK POSITIONS SEED
   for band in $bands; do
     # shellcheck disable=SC2046
     json=$("$program" eval "$out/runs/$name" $(lengths "$band") --json) || return
-    echo "$1,$2,$3,$band,$(number count "$json"),$(number exact_match "$json"),$(number token_accuracy "$json")" \
-      >>"$rows.new" || return
+    exact=$(number exact_match "$json") tokens=$(number token_accuracy "$json")
+    [ -n "$exact" ] && [ -n "$tokens" ] || {
+      echo "toys: $name: no score in what eval says: $json" >&2
+      return 1
+    }
+    echo "$1,$2,$3,$band,$(number count "$json"),$exact,$tokens" >>"$rows.new" || return
   done
   mv "$rows.new" "$rows"
 }
