@@ -15,9 +15,8 @@ import math
 import sys
 from pathlib import Path
 
+import tapehead  # first: it says what is missing
 import torch
-
-import tapehead
 
 FIRST = "encoder.layers.0.self_attn.in_proj_weight"
 NUMBERED = "the ids themselves, where 0 to 3 are <pad> <bos> <eos> <unk>"

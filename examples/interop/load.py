@@ -9,10 +9,9 @@
 import argparse
 import sys
 
+import tapehead  # first: it says what is missing
 import numpy
 import torch
-
-import tapehead
 
 
 def main():

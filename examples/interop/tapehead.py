@@ -11,13 +11,20 @@ import math
 import os
 import re
 import struct
+import sys
 import unicodedata
 from pathlib import Path
 
-import numpy
-import torch
-from torch import nn
-from torch.nn import functional as F
+try:
+    import numpy
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+except ImportError as error:
+    sys.exit(
+        f"{os.path.basename(sys.argv[0])}: {error.name} is missing:"
+        " apt-get install python3-torch, and run this with /usr/bin/python3"
+    )
 
 SPECIALS = ["<pad>", "<bos>", "<eos>", "<unk>"]
 PAD, BOS, EOS, UNK = range(4)

@@ -22,12 +22,11 @@ from pathlib import Path
 # PyTorch's OpenMP threads wait by spinning, unless told otherwise before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import tapehead  # first: it says what is missing
 import numpy
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-import tapehead
 
 POOL_BATCHES = 32  # so many batches' worth of pairs are sorted by length together
 SPLIT_SEED = 20170612

@@ -15,6 +15,10 @@
 
 #include "tapehead/nn.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- files ----------------------------------------------------------------------------------- */
 
 /* Reads a whole file (a pipe, too) onto the heap. `*bytes` is the caller's to free(); one zero byte,
@@ -220,4 +224,7 @@ void th_metrics_close(th_metrics *metrics); /* NULL: nothing */
 th_status th_metrics_read(const char *path, const char *key, int64_t **steps, double **values, size_t *count,
                           th_error *error);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

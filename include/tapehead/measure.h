@@ -15,6 +15,10 @@
 
 #include "tapehead/tensor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- measures -------------------------------------------------------------------------------- */
 
 typedef enum {
@@ -136,4 +140,7 @@ typedef struct th_comparison {
 th_status th_bootstrap_compare(const th_bootstrap *bootstrap, const th_counts *a, const th_counts *b,
                                int64_t count, th_comparison *comparisons, th_error *error);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

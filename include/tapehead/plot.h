@@ -17,6 +17,10 @@
 
 #include "tapehead/tensor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- context --------------------------------------------------------------------------------- */
 
 /* The fonts, opened once. One picture at a time may use a context; two contexts in two threads do
@@ -118,4 +122,7 @@ typedef struct th_curve {
  * with TH_EINVAL (range, number of series, a log range not above 0), TH_ENOMEM or TH_EIO. */
 th_status th_plot_curve(th_plot *plot, const char *path, const th_curve *curve, th_error *error);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- errors ---------------------------------------------------------------------------------- */
 
 typedef enum {
@@ -160,4 +164,7 @@ void th_fill(const th_tensor *tensor, double value);
 
 const char *th_blas_kernels(void); /* which processor's kernels OpenBLAS runs, e.g. "Haswell" */
 
+#ifdef __cplusplus
+}
+#endif
 #endif
