@@ -210,7 +210,7 @@ th_status decode_command(int argc, const char **argv, th_error *error) {
   pending p;
   th_status status = parse(argc, argv, &o, error);
   if (!status && !(status = run_open(&r, o.directory, NULL, NULL, RUN_MODEL, error))) {
-    status = run_use(&r, o.search.weights, error);
+    if (o.search.weights != RUN_LAST) status = run_use(&r, o.search.weights, error);
     if (!status) {
       status = pending_new(&p, &r, o.batch > 1 ? o.batch : 2, error);
       if (!status) status = decode_lines(&r, &o, &p, error);

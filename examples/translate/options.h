@@ -10,9 +10,9 @@
  * text if they have one. */
 typedef struct options_syntax {
   const struct poptOption *table;
-  const char
-      *usage; /* what follows the command's name: begins with DIR where one run's directory is wanted, with
-                        [DIR] where there may be one */
+  /* What follows the command's name: begins with DIR where one run's directory is wanted, with [DIR] where there
+   * may be one. */
+  const char *usage;
   th_status (*take)(void *context, int option, const char *text, th_error *error); /* NULL: there are none */
   void *context;
 } options_syntax;

@@ -231,7 +231,7 @@ static th_status open_parts(run *r, const char *directory, const settings *s, co
   else if (status && error) *error = inner;
   if (!status && parts == RUN_TRAIN) status = make_optimizer(r, error);
   if (!status && parts == RUN_TRAIN) status = run_load_state(r, error);
-  else if (!status) status = th_params_load(r->model->params, run_path(r, path, "model.safetensors"), error);
+  else if (!status) status = run_use(r, RUN_LAST, error);
   if (!status) status = make_machine(r, error);
   if (status) run_free(r);
   return status;
