@@ -543,7 +543,7 @@ Test(multi_head, separate_projections_give_the_same_as_one_product) {
   }
 }
 
-static void look(void *context, const th_nn_attention *attention, const th_seen *seen) {
+static void look(void *context, const th_nn_attention *attention, th_seen *seen) {
   (void)attention;
   *(th_seen *)context = *seen;
 }
@@ -572,9 +572,27 @@ Test(multi_head, a_tap_changes_no_dropout_either) {
   subject_close(&l);
 }
 
+static void silence_second_head(void *context, const th_nn_attention *attention, th_seen *seen) {
+  static double keep[] = {1, 0, 1};
+  (void)context, (void)attention;
+  th_tensor gate = th_tensor_of(keep, TH_F64, 4, (int64_t[]){1, 3, 1, 1});
+  seen->heads = th_mul(seen->heads, th_constant(seen->heads->tape, &gate));
+}
+
+Test(multi_head, a_head_that_a_tap_silences_is_a_head_whose_gate_is_shut) {
+  subject l = subject_open((th_nn_attention_config){.value_width = 5, .key_width = 2}, true);
+  outcome open = attend(&l, true, &padded, NULL);
+  outcome silenced = attend(&l, true, &padded, &(th_tap){silence_second_head, NULL});
+  th_tensor_set(&l.attention.gate->value, 1, 0);
+  outcome shut = attend(&l, true, &padded, NULL);
+  cr_expect(first_difference(&silenced.y, &shut.y, 1e-12) < 0);
+  cr_expect(first_difference(&silenced.y, &open.y, 1e-3) >= 0, "the head said something");
+  subject_close(&l);
+}
+
 static int taps;
 static const th_nn_attention *tapped_layer;
-static void count_taps(void *context, const th_nn_attention *attention, const th_seen *seen) {
+static void count_taps(void *context, const th_nn_attention *attention, th_seen *seen) {
   (void)context, (void)seen;
   taps++;
   tapped_layer = attention;
@@ -1317,7 +1335,7 @@ Test(transformer, freeing_none_does_nothing) { th_transformer_free(NULL); }
 
 /* ---- token by token -------------------------------------------------------------------------- */
 
-static void look_at_weights(void *context, const th_nn_attention *attention, const th_seen *seen) {
+static void look_at_weights(void *context, const th_nn_attention *attention, th_seen *seen) {
   th_tensor **row = context;
   if (attention->kind == TH_DECODER_SELF && attention->layer == 1) **row = seen->weights->value;
 }

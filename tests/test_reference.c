@@ -24,7 +24,7 @@ typedef struct trial {
   th_var *weights; /* what the tap saw last */
 } trial;
 
-static void see_weights(void *context, const th_nn_attention *layer, const th_seen *seen) {
+static void see_weights(void *context, const th_nn_attention *layer, th_seen *seen) {
   (void)layer;
   *(th_var **)context = seen->weights;
 }

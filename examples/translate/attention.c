@@ -12,7 +12,7 @@ typedef struct seen_heads {
   th_error *error;
 } seen_heads;
 
-static void see(void *context, const th_nn_attention *layer, const th_seen *seen) {
+static void see(void *context, const th_nn_attention *layer, th_seen *seen) {
   seen_heads *s = context;
   const th_tensor *weights = &seen->weights->value; /* [1,H,T,S] */
   th_tensor one;

@@ -62,7 +62,7 @@ static void draw_layer(artist *a, const th_nn_attention *layer, th_heatmap *maps
   a->pictures++;
 }
 
-static void draw_attention(void *context, const th_nn_attention *layer, const th_seen *seen) {
+static void draw_attention(void *context, const th_nn_attention *layer, th_seen *seen) {
   artist *a = context;
   if (a->status) return;
   th_heatmap *maps = calloc((size_t)layer->heads, sizeof *maps);

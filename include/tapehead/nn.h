@@ -181,14 +181,16 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
 /* One look inside: what an attention computed, vars of its tape. */
 typedef struct th_seen {
   th_var *query, *key, *value; /* [B,H,T,D], [B,H,S,D], [B,H,S,V]; query and key as rotary turned them */
+  const th_mask *mask;         /* what hides keys from queries; NULL: nothing */
   th_var *weights;             /* [B,H,T,S] before dropout; row: query, column: key */
   th_var *heads;               /* [B,H,T,V] after the gate */
 } th_seen;
 
 /* Called by each attention in turn. With a tap attention is built from small ops, and the weights can be
- * looked at and trained on; without, they stay inside one op. */
+ * looked at and trained on; without, they stay inside one op. A tap may put another var of the same shape in
+ * the place of `heads`: the output projection reads what it finds there. */
 typedef struct th_tap {
-  void (*see)(void *context, const th_nn_attention *layer, const th_seen *seen);
+  void (*see)(void *context, const th_nn_attention *layer, th_seen *seen);
   void *context;
 } th_tap;
 

@@ -77,6 +77,7 @@ static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask
   th_tape *tape = seen->query->tape;
   th_attention_options options = {.dropout = layer->dropout};
   if (mask) options.mask = *mask;
+  seen->mask = mask;
   options.bias = th_nn_positions_bias(layer->positions, seen->query, seen->key->value.shape[2]);
   if (tap) {
     seen->weights = th_attention_weights(seen->query, seen->key, &options);

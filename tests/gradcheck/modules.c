@@ -94,7 +94,7 @@ LAYER(feed_forward) {
 
 /* ---- attention ---------------------------------------------------------------------------------------- */
 
-static void ignore(void *context, const th_nn_attention *layer, const th_seen *seen) {
+static void ignore(void *context, const th_nn_attention *layer, th_seen *seen) {
   (void)context, (void)layer, (void)seen;
 }
 

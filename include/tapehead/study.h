@@ -1,0 +1,246 @@
+/* Head study: what each attention head of a Transformer looks at, what is lost without it, and which heads are
+ * alike.
+ *
+ * Every function takes a model, a tape of the model's type, and data; it resets the tape, and leaves model and
+ * tape as they were: the same weights, recording and training or not. Arrays over heads are in the order of
+ * th_head_at. All results are double; NAN stands for what a head has not got. */
+#ifndef TAPEHEAD_STUDY_H
+#define TAPEHEAD_STUDY_H
+
+#include "tapehead/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- heads ----------------------------------------------------------------------------------------------- */
+
+typedef struct th_head {
+  th_attention_kind kind;
+  int layer;
+  int head; /* its number in its attention */
+} th_head;
+
+/* A model's heads, counted: encoder self-attention layer by layer, then decoder self-attention, then
+ * cross-attention; in each attention by number. */
+int th_head_count(const th_transformer *model);
+th_head th_head_at(const th_transformer *model, int index);
+#define TH_HEAD_LABEL 24
+/* Writes "enc0.1", "dec0.1" or "cross0.1" (layer 0, head 1) into `text` and returns it. */
+const char *th_head_label(char text[TH_HEAD_LABEL], th_head head);
+/* The attention a head is in; NULL: the model has no such layer. */
+th_nn_attention *th_head_attention(const th_transformer *model, th_attention_kind kind, int layer);
+
+/* ---- data -------------------------------------------------------------------------------------------------- */
+
+/* Sequences side by side. Which of the parts a model's shape needs is said at each. */
+typedef struct th_study_batch {
+  th_tensor source;             /* TH_I32 [B,S]; not of a decoder-only model */
+  const int32_t *source_length; /* [B], with the end mark; NULL: all S */
+  th_tensor input;              /* TH_I32 [B,T], what the decoder reads; not of an encoder-only model */
+  const int32_t *input_length;  /* [B]; NULL: all T */
+  th_tensor
+      output; /* TH_I32 [B,T], what is to follow each token, below 0: does not count; encoder-only [B], classes */
+} th_study_batch;
+
+typedef struct th_study_data {
+  const th_study_batch *batches; /* [count] */
+  int64_t count;
+  int32_t begin, end;  /* marks among the tokens; below 0: there are none */
+  bool one_vocabulary; /* a token's id means the same in source and target */
+  /* Called now and then, with how much of the call's work is done (0 to 1); false ends it with TH_EINVAL, "stopped".
+   * NULL: nobody. */
+  bool (*progress)(void *context, double done);
+  void *context;
+} th_study_data;
+
+/* The forward pass of a model of any shape: logits [B,T,target_vocabulary], or [B,classes]. */
+th_var *th_study_forward(const th_transformer *model, th_tape *tape, const th_study_batch *batch,
+                         const th_tap *tap);
+
+/* ---- capture ------------------------------------------------------------------------------------------------ */
+
+enum {
+  TH_CAPTURE_QUERY = 1,
+  TH_CAPTURE_KEY = 2,
+  TH_CAPTURE_VALUE = 4,
+  TH_CAPTURE_WEIGHTS = 8,
+  TH_CAPTURE_HEADS = 16,
+  TH_CAPTURE_NORMS = 32 /* of th_captured.norms */
+};
+
+/* What one attention computed for a batch, in the model's type, on the heap; data NULL for what was not asked for. */
+typedef struct th_captured {
+  th_attention_kind kind;
+  int layer;
+  th_tensor query, key, value, weights, heads; /* as in th_seen */
+  th_tensor norms; /* [B,H,T,S]: |weight of key j times (value of key j times the head's output projection)|:
+                      Kobayashi et al. 2020, equation 4 */
+} th_captured;
+
+typedef struct th_capture {
+  th_captured *attentions; /* [count], in the order of heads: encoder, decoder, cross */
+  int count;
+} th_capture;
+/* `what`: TH_CAPTURE_.. or-ed. On failure nothing is left behind. */
+th_status th_study_capture(const th_transformer *model, th_tape *tape, const th_study_batch *batch,
+                           unsigned what, th_capture *made, th_error *error);
+void th_capture_free(th_capture *capture); /* all zero is fine, and left behind */
+
+/* ---- what a head looks at ------------------------------------------------------------------------------------- */
+
+/* Measures of one head's rows of weights. A sequence's value is the mean over its rows that have one; a head's
+ * is the mean over the sequences that have one, with the deviation between them. Rows are the queries within the
+ * sequence's length. The shares are sums of a row's weights over some of its keys. */
+typedef enum {
+  TH_LOOK_ENTROPY, /* -sum w log w, in nats */
+  TH_LOOK_SPREAD, /* the same over log(number of keys in sight): 1 is uniform; of rows with two keys or more */
+  TH_LOOK_CONFIDENCE,    /* largest weight, the end mark's aside: Voita et al. 2019, section 4 */
+  TH_LOOK_DISTANCE,      /* sum w |i - j|, in tokens */
+  TH_LOOK_BACK,          /* sum w (i - j): above 0, it looks back */
+  TH_LOOK_DIAGONAL,      /* share of key j = i */
+  TH_LOOK_ANTI_DIAGONAL, /* share of key n - 1 - i, of n keys without end mark */
+  TH_LOOK_PREVIOUS,      /* share of key i - 1 */
+  TH_LOOK_NEXT,          /* share of key i + 1 */
+  TH_LOOK_FIRST,         /* share of key 0 */
+  TH_LOOK_LAST,          /* share of key n - 1 */
+  TH_LOOK_OFFSET,        /* share of key i + d, for the d that fits best: th_head_look.offset */
+  TH_LOOK_SAME, /* share of keys with the query's own token, elsewhere; of cross-attention: with the token that is to
+                      follow. Cross: only with one vocabulary */
+  TH_LOOK_PREFIX, /* share of keys just after one with the query's own token (self-attention: an earlier one): prefix
+                      matching, Olsson et al. 2022. Cross: only with one vocabulary */
+  TH_LOOK_END,     /* share of the end mark */
+  TH_LOOK_BEGIN,   /* share of the begin mark */
+  TH_LOOK_PADDING, /* share of keys beyond the length: 0, or something is wrong */
+  TH_LOOKS
+} th_look;
+const char *th_look_name(th_look look); /* "entropy", "anti_diagonal": the name in files */
+
+typedef struct th_statistic {
+  double mean, deviation; /* over sequences; NAN: no sequence has one */
+} th_statistic;
+
+typedef struct th_head_look {
+  th_statistic value[TH_LOOKS];
+  double chance
+      [TH_LOOKS]; /* of the shares: what uniform attention over the keys in sight would have; else NAN */
+  int64_t offset; /* d of TH_LOOK_OFFSET, key minus query */
+} th_head_look;
+
+/* looks [heads]. */
+th_status th_study_looks(const th_transformer *model, th_tape *tape, const th_study_data *data,
+                         th_head_look *looks, th_error *error);
+
+/* What a head does, in a word. */
+typedef enum {
+  TH_JOB_UNUSED,
+  TH_JOB_DIAGONAL,
+  TH_JOB_REVERSE,
+  TH_JOB_PREVIOUS,
+  TH_JOB_NEXT,
+  TH_JOB_INDUCTION,
+  TH_JOB_SAME,
+  TH_JOB_FIRST,
+  TH_JOB_LAST,
+  TH_JOB_OFFSET,
+  TH_JOB_SINK,
+  TH_JOB_BROAD,
+  TH_JOB_MIXED,
+  TH_JOBS
+} th_job;
+const char *th_job_name(th_job job); /* "previous token", "reverse", "sink" .. */
+
+typedef struct th_named {
+  th_job job;
+  double score; /* the measure that earned the name */
+} th_named;
+/* By the thresholds that study/jobs.c states. `loss_without`: the rise of the loss when the head is gated off, in
+ * nats per token; NAN: not known, and then no head is unused. */
+th_named th_head_job(th_attention_kind kind, const th_head_look *look, double loss_without);
+
+/* ---- what a head is worth --------------------------------------------------------------------------------------- */
+
+typedef struct th_outcome {
+  double loss;           /* nats per token that counts */
+  double token_accuracy; /* part of those tokens that have the largest logit, given the right ones before */
+  double
+      exact_match; /* part of the sequences of which all tokens have: what greedy decoding would get right */
+} th_outcome;
+th_status th_study_outcome(const th_transformer *model, th_tape *tape, const th_study_data *data,
+                           th_outcome *outcome, th_error *error);
+
+typedef struct th_head_worth {
+  th_outcome off;     /* its output multiplied by 0 */
+  th_outcome mean;    /* its output replaced by its mean over all rows of the data */
+  th_outcome uniform; /* its weights made equal over the keys in sight */
+  double gradient;    /* d loss / d gate, at 1 */
+  double
+      importance; /* mean over sequences of |d (loss of the sequence) / d gate|: Michel et al. 2019, equation 2 */
+  double
+      attribution; /* mean over tokens of what it adds to the right token's logit by itself, less what it adds to the
+                         mean logit; the norms after it held as they are. NAN: it has no such path (an encoder's) */
+  double copying; /* -1 to 1: how far what it reads of a token raises that token's logit: Olsson et al. 2022.
+                         NAN: no such path, or two vocabularies */
+} th_head_worth;
+/* worth [heads]. */
+th_status th_study_worth(const th_transformer *model, th_tape *tape, const th_study_data *data,
+                         th_outcome *whole, th_head_worth *worth, th_error *error);
+
+/* Heads gated off one after another and left off: after[i] is the outcome without order[0] .. order[i].
+ * order, after [heads]. */
+th_status th_study_remove(const th_transformer *model, th_tape *tape, const th_study_data *data,
+                          const int *order, th_outcome *after, th_error *error);
+/* The same in greedy order, which is filled in: each time the head without which the loss is lowest. */
+th_status th_study_remove_greedily(const th_transformer *model, th_tape *tape, const th_study_data *data,
+                                   int *order, th_outcome *after, th_error *error);
+
+/* ---- who is like whom ------------------------------------------------------------------------------------------- */
+
+/* Jensen-Shannon distances between the heads of one kind: distance [heads,heads] row-major, 0 to 1, NAN between
+ * kinds. The distance of two rows is the square root of their divergence in bits (Lin 1991; Endres & Schindelin
+ * 2003), that of two heads its mean over all rows of the data. (Clark et al. 2019, section 6, add up divergences.) */
+th_status th_study_distances(const th_transformer *model, th_tape *tape, const th_study_data *data,
+                             double *distance, th_error *error);
+/* 1 - mean distance between the heads of one attention; NAN of a single head. */
+double th_study_redundancy(const th_transformer *model, const double *distance, th_attention_kind kind,
+                           int layer);
+
+/* How much two heads' queries (keys) are read from the same directions of the residual stream: mean squared cosine of
+ * the principal angles between the row spaces of their projections (Bjorck & Golub 1973), 0 to 1. query, key
+ * [heads,heads]; own [heads]: a head's queries with its own keys. */
+th_status th_study_subspaces(const th_transformer *model, double *query, double *key, double *own,
+                             th_error *error);
+
+/* Classical multidimensional scaling (Torgerson 1952): places [n,2] whose distances are nearest to distance [n,n].
+ * The first axis is the wider; each axis's sign makes its largest coordinate positive. `kept` (may be NULL): the two
+ * axes' part of the sum of the positive eigenvalues. */
+th_status th_study_map(int n, const double *distance, double *place, double *kept, th_error *error);
+
+/* Two clusters join. 0 .. n-1 are the leaves, n + i is what merge i made: SciPy's linkage. */
+typedef struct th_merge {
+  int first, second; /* first < second */
+  double height;     /* their distance */
+  int leaves;        /* in what they make */
+} th_merge;
+/* Average linkage (Sokal & Michener 1958) over distance [n,n]: merges [n - 1], by rising height. */
+th_status th_study_cluster(int n, const double *distance, th_merge *merges, th_error *error);
+
+/* ---- through depth ------------------------------------------------------------------------------------------------ */
+
+/* Attention rollout (Abnar & Zuidema 2020, section 3): attention from the last layer's rows to the first layer's
+ * inputs, A = (mean over heads of the weights + I) / 2 multiplied through the layers. In a decoder with
+ * cross-attention the same step mixes a row's target part with its source part, which the encoder's rollout
+ * carries on; target and source parts of a row sum to 1 together. TH_F64, on the heap. */
+typedef struct th_rollout {
+  th_tensor encoder; /* [B,S,S]; data NULL: no encoder */
+  th_tensor target;  /* [B,T,T]; data NULL: no decoder */
+  th_tensor source;  /* [B,T,S]; data NULL: no cross-attention */
+} th_rollout;
+th_status th_study_rollout(const th_transformer *model, th_tape *tape, const th_study_batch *batch,
+                           th_rollout *made, th_error *error);
+void th_rollout_free(th_rollout *rollout);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
