@@ -141,11 +141,10 @@ th_status th_study_looks(const th_transformer *model, th_tape *tape, const th_st
 /* What a head does, in a word: the first line of the table that fits.
  *
  *   unused                                 loss_without is below 0.001
- *   diagonal, reverse, previous token,     its share (DIAGONAL, ANTI_DIAGONAL, PREVIOUS, NEXT, PREFIX, SAME, OFFSET)
- *   next token, induction, same token,     is at least 0.5 and at least 0.2 above chance; of several the best, but
- *   fixed offset                           the first in this order that is within 0.05 of it
- *   sink, first token, last token          the same of END or BEGIN, FIRST, LAST. Where it finds nothing to do, a head
- *                                          rests on keys that are the same for all queries: so these come after
+ *   diagonal, reverse, previous token,     its share (DIAGONAL, ANTI_DIAGONAL, PREVIOUS, NEXT, PREFIX, SAME, OFFSET, END
+ *   next token, induction, same token,     or BEGIN, FIRST, LAST) is at least 0.5 and at least 0.2 above chance. Of
+ *   fixed offset, sink, first token,       several the best wins, but the first in this order that is within 0.05 of it.
+ *   last token                             Heads rest on a sink, the first or last token: these count for 0.3 less
  *   broad                                  SPREAD is at least 0.8
  *   mixed                                  anything else */
 typedef enum {

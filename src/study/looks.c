@@ -185,13 +185,14 @@ static th_status check_ids(const th_tensor *ids, const char *what, int64_t batch
   char text[TH_SHAPE_TEXT];
   if (!ids->data) return th_error_set(error, TH_EINVAL, "batch %lld has no %s", (long long)batch, what);
   if (ids->dtype != TH_I32 || ids->ndim != 2 || !th_tensor_is_contiguous(ids))
-    return th_error_set(error, TH_ESHAPE, "batch %lld: %s is %s %s, want i32 [sequences,tokens]",
+    return th_error_set(error, TH_ESHAPE, "batch %lld: %s is %s %s, want a dense i32 [sequences,tokens]",
                         (long long)batch, what, th_dtype_name(ids->dtype), th_shape_text(text, ids));
   return TH_OK;
 }
 
 static th_status check_batch(const looking *l, int64_t i, th_error *error) {
   const th_study_batch *b = &l->data->batches[i];
+  char input_text[TH_SHAPE_TEXT], output_text[TH_SHAPE_TEXT];
   bool source = l->model->config.shape != TH_DECODER_ONLY, input = l->model->config.shape != TH_ENCODER_ONLY;
   th_status status = source ? check_ids(&b->source, "source", i, error) : TH_OK;
   if (!status && input) status = check_ids(&b->input, "input", i, error);
@@ -202,8 +203,9 @@ static th_status check_batch(const looking *l, int64_t i, th_error *error) {
   if (!b->output.data) return TH_OK;
   status = check_ids(&b->output, "output", i, error);
   if (!status && !th_tensor_same_shape(&b->input, &b->output))
-    return th_error_set(error, TH_ESHAPE, "batch %lld: input and output are of different shapes",
-                        (long long)i);
+    return th_error_set(error, TH_ESHAPE, "batch %lld: input %s and output %s are of different shapes",
+                        (long long)i, th_shape_text(input_text, &b->input),
+                        th_shape_text(output_text, &b->output));
   return status;
 }
 
