@@ -1,5 +1,5 @@
 /* Attention rollout beside plain products of matrices. */
-#include "study_tape.h"
+#include "study_desk.h"
 
 static th_error error;
 
@@ -31,6 +31,7 @@ static square unit(int n) {
 
 /* The mean of an attention's heads in sequence s, its first `rows` rows. */
 static square mean_of(const looked *l, th_attention_kind kind, int layer, int s, int rows) {
+  int64_t heads = th_head_attention(l->model, kind, layer)->heads;
   square mean = {0};
   for (int h = 0; h < th_head_count(l->model); h++) {
     th_head head = th_head_at(l->model, h);
@@ -38,7 +39,7 @@ static square mean_of(const looked *l, th_attention_kind kind, int layer, int s,
     if (head.kind != kind || head.layer != layer) continue;
     for (int i = 0; i < rows; i++)
       for (int j = 0; j < w->shape[2]; j++)
-        mean.at[i][j] += th_tensor_get(w, (s * w->shape[1] + i) * w->shape[2] + j) / LOOKING_HEADS;
+        mean.at[i][j] += th_tensor_get(w, (s * w->shape[1] + i) * w->shape[2] + j) / (double)heads;
   }
   return mean;
 }
@@ -90,11 +91,10 @@ static th_rollout rollout_of(const th_transformer *m, th_tape *tape, const th_st
 }
 
 static void expect_plain_rollout(th_transformer_shape shape, th_dtype dtype, double limit) {
-  desk d = desk_open();
-  th_transformer *m = looking_model(shape, dtype);
-  th_study_batch b = looking_batch(&d);
-  looked l = looked_at(&d, m, &b);
-  th_rollout made = rollout_of(m, d.tape, &b);
+  study_desk on = study_desk_open(shape, dtype);
+  study_desk_prune(&on);
+  looked l = looked_at(&on);
+  th_rollout made = rollout_of(on.model, on.tape, &on.batch);
   bool reads = shape != TH_DECODER_ONLY, writes = shape != TH_ENCODER_ONLY;
   cr_assert(!made.encoder.data == !reads && !made.target.data == !writes &&
             !made.source.data == !(reads && writes));
@@ -107,11 +107,10 @@ static void expect_plain_rollout(th_transformer_shape shape, th_dtype dtype, dou
     if (reads && writes) expect_square(&made.source, s, &source, limit, "source");
   }
   th_rollout_free(&made);
-  th_transformer_free(m);
-  desk_close(&d);
+  study_desk_close(&on);
 }
 
-Test(study_rollout, is_the_product_of_the_layers_in_every_shape) {
+Test(study_rollout, is_the_product_of_the_layers_in_every_shape_also_where_one_has_fewer_heads) {
   for (int shape = TH_ENCODER_DECODER; shape <= TH_ENCODER_ONLY; shape++) {
     expect_plain_rollout((th_transformer_shape)shape, TH_F64, 1e-13);
     expect_plain_rollout((th_transformer_shape)shape, TH_F32, 1e-6);
@@ -127,52 +126,45 @@ static double row_sum(const th_tensor *x, int64_t s, int64_t i) {
 }
 
 Test(study_rollout, has_rows_that_sum_to_1_and_rows_beyond_the_length_of_0) {
-  desk d = desk_open();
-  th_transformer *m = looking_model(TH_ENCODER_DECODER, TH_F32);
-  th_study_batch b = looking_batch(&d);
-  th_rollout made = rollout_of(m, d.tape, &b);
+  study_desk on = study_desk_open(TH_ENCODER_DECODER, TH_F32);
+  th_rollout made = rollout_of(on.model, on.tape, &on.batch);
   for (int64_t s = 0; s < LOOKING_BATCH; s++) {
     for (int64_t i = 0; i < made.encoder.shape[1]; i++)
-      cr_expect_float_eq(row_sum(&made.encoder, s, i), i < b.source_length[s], 1e-14);
+      cr_expect_float_eq(row_sum(&made.encoder, s, i), i < on.batch.source_length[s], 1e-14);
     for (int64_t i = 0; i < made.target.shape[1]; i++)
-      cr_expect_float_eq(row_sum(&made.target, s, i) + row_sum(&made.source, s, i), i < b.input_length[s],
-                         1e-14);
-    for (int64_t j = b.source_length[s]; j < LOOKING_MOST; j++)
+      cr_expect_float_eq(row_sum(&made.target, s, i) + row_sum(&made.source, s, i),
+                         i < on.batch.input_length[s], 1e-14);
+    for (int64_t j = on.batch.source_length[s]; j < LOOKING_MOST; j++)
       for (int64_t i = 0; i < made.source.shape[1]; i++)
         cr_expect(th_tensor_get(&made.source, (s * made.source.shape[1] + i) * LOOKING_MOST + j) == 0,
                   "nothing comes from a key beyond the length");
   }
   th_rollout_free(&made);
-  th_transformer_free(m);
-  desk_close(&d);
+  study_desk_close(&on);
 }
 
 Test(study_rollout, keeps_what_has_nothing_to_look_at) {
-  desk d = desk_open();
-  th_transformer *m = looking_model(TH_ENCODER_DECODER, TH_F64);
-  th_study_batch b = looking_batch(&d);
-  b.source_length = (int32_t[LOOKING_BATCH]){0};
-  th_rollout made = rollout_of(m, d.tape, &b);
+  study_desk on = study_desk_open(TH_ENCODER_DECODER, TH_F64);
+  on.batch.source_length = (int32_t[LOOKING_BATCH]){0};
+  th_rollout made = rollout_of(on.model, on.tape, &on.batch);
   cr_expect(largest_size(&made.encoder) == 0 && largest_size(&made.source) == 0);
   for (int64_t s = 0; s < LOOKING_BATCH; s++) cr_expect_float_eq(row_sum(&made.target, s, 0), 1, 1e-15);
   th_rollout_free(&made);
-  th_transformer_free(m);
-  desk_close(&d);
+  study_desk_close(&on);
 }
 
 Test(study_rollout, of_a_sequence_alone_is_that_in_a_batch_and_any_threads_give_the_same_bits) {
-  desk d = desk_open();
-  th_transformer *m = looking_model(TH_ENCODER_DECODER, TH_F64);
-  th_study_batch b = looking_batch(&d);
+  study_desk on = study_desk_open(TH_ENCODER_DECODER, TH_F64);
   th_pool *pool = th_pool_new(3);
   th_tape *threaded = th_tape_new(pool);
-  th_rollout whole = rollout_of(m, d.tape, &b), again = rollout_of(m, threaded, &b);
+  th_rollout whole = rollout_of(on.model, on.tape, &on.batch),
+             again = rollout_of(on.model, threaded, &on.batch);
   expect_near(&again.encoder, &whole.encoder, 0, "encoder");
   expect_near(&again.target, &whole.target, 0, "target");
   expect_near(&again.source, &whole.source, 0, "source");
   for (int64_t s = 0; s < LOOKING_BATCH; s++) {
-    th_study_batch one = looking_part(&b, s, 1);
-    th_rollout alone = rollout_of(m, d.tape, &one);
+    th_study_batch one = looking_part(&on.batch, s, 1);
+    th_rollout alone = rollout_of(on.model, on.tape, &one);
     th_tensor part;
     th_view_slice(&part, &whole.source, 0, s, s + 1);
     expect_near(&alone.source, &part, 1e-14, "source");
@@ -182,20 +174,16 @@ Test(study_rollout, of_a_sequence_alone_is_that_in_a_batch_and_any_threads_give_
   th_rollout_free(&again);
   th_tape_free(threaded);
   th_pool_free(pool);
-  th_transformer_free(m);
-  desk_close(&d);
+  study_desk_close(&on);
 }
 
 Test(study_rollout, refuses_a_batch_that_the_model_cannot_read_and_leaves_nothing_behind) {
-  desk d = desk_open();
-  th_transformer *m = looking_model(TH_DECODER_ONLY, TH_F32);
-  th_study_batch b = looking_batch(&d);
+  study_desk on = study_desk_open(TH_DECODER_ONLY, TH_F32);
   th_rollout made;
-  b.input.dtype = TH_F32;
-  cr_expect_eq(th_study_rollout(m, d.tape, &b, &made, &error), TH_EINVAL);
+  on.batch.input.dtype = TH_F32;
+  cr_expect_eq(th_study_rollout(on.model, on.tape, &on.batch, &made, &error), TH_EINVAL);
   cr_expect_str_eq(error.text, "study: input [4,6]: want token ids, i32 [sequences,tokens]");
   cr_expect(!made.encoder.data && !made.target.data && !made.source.data);
   th_rollout_free(&made);
-  th_transformer_free(m);
-  desk_close(&d);
+  study_desk_close(&on);
 }

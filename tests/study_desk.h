@@ -1,7 +1,7 @@
 /* What the tests of the head study's likeness and rollout share: random models whose heads have opinions, ragged
  * batches, and every weight as a plain double. */
-#ifndef TESTS_STUDY_TAPE_H
-#define TESTS_STUDY_TAPE_H
+#ifndef TESTS_STUDY_DESK_H
+#define TESTS_STUDY_DESK_H
 
 #include "engine_desk.h"
 #include "tapehead/study.h"
@@ -18,7 +18,16 @@ static inline th_transformer *looking_new(const th_transformer_config *config, t
   return model;
 }
 
-/* Of random weights, the attentions' projections larger, so that weights are far from equal. */
+/* Makes the attentions' projections larger, so that weights are far from equal. */
+static inline void looking_sharpen(const th_params *params) {
+  for (int i = 0; i < th_params_count(params); i++) {
+    const th_tensor *value = &th_params_at(params, i)->value;
+    if (!strstr(th_params_at(params, i)->name, "in_proj_weight")) continue;
+    for (int64_t j = 0; j < th_tensor_count(value); j++)
+      th_tensor_set(value, j, 2.5 * th_tensor_get(value, j));
+  }
+}
+
 static inline th_transformer *looking_model(th_transformer_shape shape, th_dtype dtype) {
   bool reads = shape != TH_DECODER_ONLY, writes = shape != TH_ENCODER_ONLY;
   th_transformer *m = looking_new(&(th_transformer_config){.shape = shape,
@@ -35,12 +44,7 @@ static inline th_transformer *looking_model(th_transformer_shape shape, th_dtype
                                                                      .norm_first = true},
                                                            .final_norm = true},
                                   dtype);
-  for (int i = 0; i < th_params_count(m->params); i++) {
-    const th_tensor *value = &th_params_at(m->params, i)->value;
-    if (!strstr(th_params_at(m->params, i)->name, "in_proj_weight")) continue;
-    for (int64_t j = 0; j < th_tensor_count(value); j++)
-      th_tensor_set(value, j, 2.5 * th_tensor_get(value, j));
-  }
+  looking_sharpen(m->params);
   return m;
 }
 
@@ -54,6 +58,47 @@ static inline th_study_batch looking_batch(desk *d) {
       ((int32_t *)side[s]->data)[i] =
           (int32_t)th_random_below((th_random){3, s}, (uint64_t)i, LOOKING_VOCABULARY);
   return b;
+}
+
+/* A desk with a random model and a ragged batch on it. */
+typedef struct study_desk {
+  desk d;
+  th_tape *tape; /* the desk's */
+  th_transformer *model;
+  th_study_batch batch;
+  int heads;
+  th_params *fewer; /* of layers that have fewer heads */
+} study_desk;
+
+static inline study_desk study_desk_open(th_transformer_shape shape, th_dtype dtype) {
+  study_desk s = {.d = desk_open(), .model = looking_model(shape, dtype)};
+  s.tape = s.d.tape;
+  s.batch = looking_batch(&s.d);
+  s.heads = th_head_count(s.model);
+  return s;
+}
+
+/* Layer 1 of each stack loses a head. */
+static inline void study_desk_prune(study_desk *s) {
+  s->fewer = th_params_new();
+  for (int kind = 0; kind <= TH_CROSS; kind++) {
+    th_nn_attention *old = th_head_attention(s->model, (th_attention_kind)kind, 1);
+    if (!old) continue;
+    th_nn_attention_config config = {
+        old->width, LOOKING_HEADS - 1, old->key_width, old->value_width, 0, old->kind, 1};
+    const th_nn_positions *positions = old->positions;
+    *old = th_nn_attention_make(s->fewer, th_attention_kind_name(old->kind), &config);
+    old->positions = positions;
+  }
+  cr_assert_eq(th_params_make(s->fewer, th_params_values(s->model->params).dtype, 9, NULL), TH_OK);
+  looking_sharpen(s->fewer);
+  s->heads = th_head_count(s->model);
+}
+
+static inline void study_desk_close(study_desk *s) {
+  th_transformer_free(s->model);
+  th_params_free(s->fewer);
+  desk_close(&s->d);
 }
 
 /* Sequence `first` and those after it, `count` in all. */
@@ -86,11 +131,11 @@ static inline void looked_see(void *context, const th_nn_attention *layer, th_se
   }
 }
 
-static inline looked looked_at(desk *d, const th_transformer *m, const th_study_batch *b) {
-  looked l = {.model = m, .desk = d};
-  th_tape_reset(d->tape);
-  th_study_forward(m, d->tape, b, &(th_tap){looked_see, &l});
-  expect_no_error(d->tape);
+static inline looked looked_at(study_desk *s) {
+  looked l = {.model = s->model, .desk = &s->d};
+  th_tape_reset(s->tape);
+  th_study_forward(s->model, s->tape, &s->batch, &(th_tap){looked_see, &l});
+  expect_no_error(s->tape);
   return l;
 }
 
