@@ -66,23 +66,15 @@ static void place_points(int n, const double *value, const double *vectors, doub
 th_status th_study_map(int n, const double *distance, double *place, double *kept, th_error *error) {
   th_status status = th_study_check_distances("map", n, distance, error);
   if (status) return status;
-  double wanted, *b = reallocarray(NULL, (size_t)n + 1, (size_t)n * sizeof *b), *value = b;
-  int info, all = -1;
+  double *b = reallocarray(NULL, (size_t)n + 4, (size_t)n * sizeof *b); /* b, eigenvalues, LAPACK's work */
+  int info, work_size = 3 * n;
+  if (!b) return th_error_set(error, TH_ENOMEM, "map: no memory for %d points", n);
+  double *value = b + (int64_t)n * n, *work = value + n;
+  centre(n, distance, b);
   th_blas_one_thread();
-  if (b) {
-    value = b + (int64_t)n * n;
-    centre(n, distance, b);
-    dsyev_("V", "U", &n, b, &n, value, &wanted, &all, &info, 1, 1);
-    all = (int)wanted;
-  }
-  double *work = b ? reallocarray(NULL, (size_t)all, sizeof *work) : NULL;
-  if (!work) status = th_error_set(error, TH_ENOMEM, "map: no memory for %d points", n);
-  else {
-    dsyev_("V", "U", &n, b, &n, value, work, &all, &info, 1, 1);
-    if (info) status = th_error_set(error, TH_EINVAL, "map: its eigenvalues do not converge");
-    else place_points(n, value, b, place, kept);
-  }
-  free(work);
+  dsyev_("V", "U", &n, b, &n, value, work, &work_size, &info, 1, 1);
+  if (info) status = th_error_set(error, TH_EINVAL, "map: its eigenvalues do not converge");
+  else place_points(n, value, b, place, kept);
   free(b);
   return status;
 }
