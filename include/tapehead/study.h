@@ -213,7 +213,9 @@ th_status th_study_remove_greedily(const th_transformer *model, th_tape *tape, c
 
 /* Jensen-Shannon distances between the heads of one kind: distance [heads,heads] row-major, 0 to 1, NAN between
  * kinds. The distance of two rows is the square root of their divergence in bits (Lin 1991; Endres & Schindelin
- * 2003), that of two heads its mean over all rows of the data. (Clark et al. 2019, section 6, add up divergences.) */
+ * 2003), that of two heads its mean over all rows of the data. (Clark et al. 2019, section 6, add up divergences.)
+ * Rows count within their sequence's length, where there is a key to see; of no rows the distance is NAN. Below 1e-8
+ * a distance is rounding; heads that do the same to the last bit are at 0. */
 th_status th_study_distances(const th_transformer *model, th_tape *tape, const th_study_data *data,
                              double *distance, th_error *error);
 /* 1 - mean distance between the heads of one attention; NAN of a single head. */
@@ -221,14 +223,18 @@ double th_study_redundancy(const th_transformer *model, const double *distance, 
                            int layer);
 
 /* How much two heads' queries (keys) are read from the same directions of the residual stream: mean squared cosine of
- * the principal angles between the row spaces of their projections (Bjorck & Golub 1973), 0 to 1. query, key
- * [heads,heads]; own [heads]: a head's queries with its own keys. */
+ * the principal angles between the row spaces of their projections (Bjorck & Golub 1973), 0 to 1; by chance, of D
+ * directions in a stream of E, about D / E. query, key [heads,heads]; own [heads]: a head's queries with its own keys.
+ * NAN where the two read different streams, the encoder's and the decoder's (so `own` of cross-attention), or where
+ * a projection is 0. TH_ENAN for weights that are no numbers. */
 th_status th_study_subspaces(const th_transformer *model, double *query, double *key, double *own,
                              th_error *error);
 
-/* Classical multidimensional scaling (Torgerson 1952): places [n,2] whose distances are nearest to distance [n,n].
- * The first axis is the wider; each axis's sign makes its largest coordinate positive. `kept` (may be NULL): the two
- * axes' part of the sum of the positive eigenvalues. */
+/* Classical multidimensional scaling (Torgerson 1952): places [n,2] whose inner products about their centre are nearest
+ * to those that distance [n,n] stands for. The first axis is the wider; each axis's sign makes its largest coordinate
+ * positive, of equally large ones the first. `kept` (may be NULL): the two axes' part of the sum of the positive
+ * eigenvalues; 1 where all is in one place. Distances are read above the diagonal, which a symmetric matrix repeats
+ * below it. TH_EINVAL for n below 1, or a distance anywhere that is NaN, infinite or negative. */
 th_status th_study_map(int n, const double *distance, double *place, double *kept, th_error *error);
 
 /* Two clusters join. 0 .. n-1 are the leaves, n + i is what merge i made: SciPy's linkage. */
@@ -237,15 +243,18 @@ typedef struct th_merge {
   double height;     /* their distance */
   int leaves;        /* in what they make */
 } th_merge;
-/* Average linkage (Sokal & Michener 1958) over distance [n,n]: merges [n - 1], by rising height. */
+/* Average linkage (Sokal & Michener 1958) over distance [n,n]: merges [n - 1], by rising height. Of equally near pairs
+ * the one with the first leaf joins first. Errors as th_study_map. */
 th_status th_study_cluster(int n, const double *distance, th_merge *merges, th_error *error);
 
 /* ---- through depth ------------------------------------------------------------------------------------------------ */
 
-/* Attention rollout (Abnar & Zuidema 2020, section 3): attention from the last layer's rows to the first layer's
- * inputs, A = (mean over heads of the weights + I) / 2 multiplied through the layers. In a decoder with
+/* Attention rollout (Abnar & Zuidema 2020, section 3, equation 1): attention from the last layer's rows to the first
+ * layer's inputs, A = (mean over heads of the weights + I) / 2 multiplied through the layers. In a decoder with
  * cross-attention the same step mixes a row's target part with its source part, which the encoder's rollout
- * carries on; target and source parts of a row sum to 1 together. TH_F64, on the heap. */
+ * carries on; target and source parts of a row sum to 1 together. Rows, and so columns, beyond a length are 0. A row
+ * that sees no key keeps all of itself. The paper warns (section 5) that under a causal mask early tokens gather
+ * attention by their place alone. TH_F64, on the heap. */
 typedef struct th_rollout {
   th_tensor encoder; /* [B,S,S]; data NULL: no encoder */
   th_tensor target;  /* [B,T,T]; data NULL: no decoder */
