@@ -1,9 +1,9 @@
 /* The colour bar, and the scale it shows. */
 #include <math.h>
 
+#include "axis.h"
 #include "colour.h"
 #include "panel.h"
-#include "ticks.h"
 
 #define BAR_WIDTH 16
 #define TICK_LENGTH 4
@@ -20,12 +20,7 @@ static void bar_ticks(th_ticks *ticks, th_scale scale, int height) {
 int th_bar_width(th_plot *plot, th_scale scale, int height) {
   th_ticks ticks;
   bar_ticks(&ticks, scale, height);
-  int widest = 0;
-  for (int i = 0; i < ticks.count; i++) {
-    th_text text;
-    th_text_set(plot, &text, ticks.text[i], TH_LABEL_SIZE, WIDEST_NUMBER);
-    widest = text.width > widest ? text.width : widest;
-  }
+  int widest = th_ticks_width(plot, &ticks);
   return BAR_WIDTH + TICK_LENGTH + (widest > 0 ? TH_GAP + widest : 0);
 }
 

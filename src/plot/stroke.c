@@ -8,7 +8,7 @@ th_status th_stroke_new(th_stroke *stroke, int width, int height, th_error *erro
   *stroke = (th_stroke){.width = width, .height = height};
   stroke->coverage = calloc((size_t)width * (size_t)height, 1);
   if (!stroke->coverage)
-    return th_error_set(error, TH_ENOMEM, "curve: no memory for %d x %d pixels", width, height);
+    return th_error_set(error, TH_ENOMEM, "picture: no memory for %d x %d pixels", width, height);
   return TH_OK;
 }
 
