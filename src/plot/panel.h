@@ -38,7 +38,7 @@ void th_panel_measure(th_plot *plot, th_panel *panel, const th_heatmap *map, int
 void th_panel_draw(th_plot *plot, th_canvas *canvas, const th_panel *panel, th_scale scale, int x, int y,
                    bool row_labels, bool column_labels);
 
-/* The scale that `range` asks for, over all of `maps`. */
+/* The scale that `range` asks for, over all of `maps` that have weights. */
 th_status th_scale_of(th_scale *scale, const th_range *range, const th_heatmap *maps, int count,
                       const char *whose, th_error *error);
 
