@@ -23,6 +23,12 @@ typedef struct th_panel {
   int left, below; /* room for the labels, gaps included; 0 without fonts */
 } th_panel;
 
+/* Sets `text` to label `i`, or to its number where there are no labels. A token that is one space gets a visible
+ * sign. */
+void th_label_set(th_plot *plot, th_text *text, const char *const *labels, int i);
+/* The width of the widest of `count` labels; 0 without fonts. */
+int th_labels_width(th_plot *plot, const char *const *labels, int count);
+
 /* The values at the two ends of the colours. */
 typedef struct th_scale {
   double low, high;

@@ -69,3 +69,9 @@ void th_stroke_draw(th_stroke *stroke, th_canvas *canvas, int x, int y, th_rgb c
       if (*coverage) th_canvas_blend(canvas, x + column, y + row, colour, *coverage);
   memset(stroke->coverage, 0, (size_t)stroke->width * (size_t)stroke->height);
 }
+
+void th_stroke_dot(th_stroke *stroke, th_canvas *canvas, double x, double y, double diameter, th_rgb colour) {
+  int left = (int)floor(x) - stroke->width / 2, top = (int)floor(y) - stroke->height / 2;
+  th_stroke_line(stroke, x - left, y - top, x - left, y - top, diameter);
+  th_stroke_draw(stroke, canvas, left, top, colour);
+}
