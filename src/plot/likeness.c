@@ -12,7 +12,8 @@
 #define SIDE_EACH 4 /* ... each by this */
 #define TREE_NARROWEST 480
 #define PANEL_GAP 26 /* between panels */
-#define PARTS 6      /* of the height axis */
+#define TITLE_GAP 9
+#define PARTS 6 /* of the height axis */
 #define MOST_PANELS 64
 #define WHOSE_TEXT 32
 
@@ -66,7 +67,7 @@ static th_status fit(layout *plan, th_error *error) {
 }
 
 static int room_above(th_plot *plot, const th_likeness *panel) {
-  return th_text_room(plot, panel->title, TH_NAME_SIZE, TH_GAP);
+  return th_text_room(plot, panel->title, TH_NAME_SIZE, TITLE_GAP);
 }
 
 static int room_below(th_plot *plot, const layout *plan, const th_likeness *panel) {
@@ -101,7 +102,7 @@ static th_status draw(th_plot *plot, th_canvas *canvas, const layout *plan, th_e
     const th_likeness *panel = &plan->panels[i];
     th_text title;
     th_text_set(plot, &title, panel->title, TH_NAME_SIZE, inside);
-    th_text_draw(plot, canvas, &title, plan->width / 2, y + half, TH_CENTRE);
+    th_text_draw(plot, canvas, &title, TH_MARGIN, y + half, TH_LEFT);
     y += room_above(plot, panel);
     th_field points = {TH_MARGIN + 1, y, plan->side, plan->side};
     th_field tree = {plan->tree_x, y, plan->tree_width, plan->side};
