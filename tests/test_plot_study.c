@@ -11,7 +11,6 @@ TestSuite(plot_study, .init = start_without_text, .fini = stop);
 TestSuite(plot_study_text, .init = start_with_text, .fini = stop);
 
 static const colour series_green = {0x00, 0x9E, 0x73};
-static const colour series_purple = {0xCC, 0x79, 0xA7};
 
 /* How many pixels of a row, from x to x + width, have this colour; `first` (may be NULL): the first of them. */
 static int count_in_row(const picture *in, int x, int width, int y, colour wanted, int *first) {
@@ -253,7 +252,8 @@ Test(plot_study, bars_that_cannot_be_read_are_refused) {
 #define THINGS 4
 
 static const int group_of[THINGS] = {0, 1, 2, 3};
-static const colour colour_of[THINGS] = {series_blue, series_vermilion, series_green, series_purple};
+static const colour colour_of[THINGS] = {
+    {0x00, 0x72, 0xB2}, {0xD5, 0x5E, 0x00}, {0x00, 0x9E, 0x73}, {0xCC, 0x79, 0xA7}};
 static const double places[2 * THINGS] = {0, 0, 1, 0, 0, 2, 1, 2};
 static const th_join joins[THINGS - 1] = {{0, 2, 0.2}, {1, 3, 0.4}, {4, 5, 0.9}};
 
