@@ -367,7 +367,7 @@ Test(plot_study, one_thing_or_many_at_one_place_are_drawn) {
   free(draw_likeness(&panel, &points, &tree).rgb);
 }
 
-Test(plot_study_text, crowded_points_keep_all_their_names_inside) {
+Test(plot_study_text, names_of_a_crowd_stay_inside_the_picture) {
   need_fonts();
   enum { CROWD = 60 };
   double same_place[2 * CROWD] = {0};
