@@ -1,4 +1,5 @@
-/* Pictures: heatmaps of attention weights, grids of them, and training curves, as PNG files.
+/* Pictures: heatmaps of attention weights, grids of them, training curves, bars, and maps of what is
+ * like what, as PNG files.
  *
  * Every picture is described by a plain struct, of which only the data must be filled in; a field
  * left zero stands for what its comment says. Nothing here keeps a pointer after the call.
@@ -66,6 +67,9 @@ typedef struct th_heatmap {
   const char *query_axis;          /* NULL: "query"; "": none */
   const char *key_axis;            /* NULL: "key"; "": none */
   th_range range;                  /* values at the two ends of the colours; others take the nearer end */
+  const char *note;                /* in a grid: a second, smaller line under the title; NULL: none */
+  const double *gauge; /* in a grid: 0 to 1, the filled part of a small bar under the map; others take the
+                          nearer end; NULL or NAN: no bar */
 } th_heatmap;
 
 /* Draws `heatmap` into the PNG file `path`. Labels too long are shortened, labels too many are
@@ -78,7 +82,8 @@ th_status th_plot_heatmap(th_plot *plot, const char *path, const th_heatmap *hea
 /* ---- grid ------------------------------------------------------------------------------------ */
 
 /* Many heatmaps, such as the heads of a layer, in reading order, with one scale for all. Maps side
- * by side that share their label arrays (the same pointer) show them once. */
+ * by side that share their label arrays (the same pointer) show them once. A map without weights (NULL)
+ * is an empty place: rows of different lengths are filled up with these. */
 typedef struct th_grid {
   const th_heatmap *maps; /* [count]; their shapes may differ; their ranges and axis names are not used */
   int count;
@@ -87,9 +92,14 @@ typedef struct th_grid {
   const char *query_axis; /* NULL: "query"; "": none */
   const char *key_axis;   /* NULL: "key"; "": none */
   th_range range;         /* for all maps; TH_RANGE_DATA is taken over all of them */
+  const char *const
+      *row_titles;        /* at the left of each row of maps, [count / columns, rounded up]; NULL: none */
+  const char *gauge_name; /* what the maps' gauges show, in a line above the maps; NULL: none */
+  bool bare;              /* no labels at rows and columns of the maps */
 } th_grid;
 
-/* Draws `grid` into the PNG file `path`; fails as th_plot_heatmap does, the text naming the map. */
+/* Draws `grid` into the PNG file `path`; fails as th_plot_heatmap does, the text naming the map, and
+ * with TH_EINVAL if all places are empty. */
 th_status th_plot_grid(th_plot *plot, const char *path, const th_grid *grid, th_error *error);
 
 /* ---- curve ----------------------------------------------------------------------------------- */
@@ -121,6 +131,59 @@ typedef struct th_curve {
 /* Draws `curve` into the PNG file `path`. Without one finite value the axes are drawn alone. Fails
  * with TH_EINVAL (range, number of series, a log range not above 0), TH_ENOMEM or TH_EIO. */
 th_status th_plot_curve(th_plot *plot, const char *path, const th_curve *curve, th_error *error);
+
+/* ---- bars ------------------------------------------------------------------------------------ */
+
+/* One bar of each group. */
+typedef struct th_bar_series {
+  const char *name;    /* in the legend; NULL: not in the legend */
+  const double *value; /* [count] of th_bars; not finite: no bar. A bar of 0 shows on the zero line */
+} th_bar_series;
+
+/* Horizontal bars, a group for each label, from top to bottom; the picture grows with their number. */
+typedef struct th_bars {
+  const char *const *labels; /* [count]; NULL: numbers from 0 */
+  int count;
+  const th_bar_series *series; /* [series_count], from top to bottom in each group */
+  int series_count;            /* at most TH_CURVE_MAX_SERIES */
+  const char *title;           /* NULL: none */
+  th_axis value;               /* the data's range includes 0, where bars begin; not log */
+} th_bars;
+
+#define TH_BARS_MAX 1000 /* labels */
+
+/* Draws `bars` into the PNG file `path`. Without one finite value the axis is drawn alone. Fails with
+ * TH_EINVAL (range, log, number of labels or series), TH_ENOMEM or TH_EIO. */
+th_status th_plot_bars(th_plot *plot, const char *path, const th_bars *bars, th_error *error);
+
+/* ---- likeness -------------------------------------------------------------------------------- */
+
+/* Two clusters join. 0 .. n-1 are the leaves, n + i is what join i made: SciPy's linkage. */
+typedef struct th_join {
+  int first, second;
+  double height; /* their distance, >= 0 */
+} th_join;
+
+/* What is like what, in one panel: things as points in a plane, and beside it the same in a dendrogram. */
+typedef struct th_likeness {
+  int count;                 /* of things, 1 to TH_LIKENESS_MAX */
+  const char *const *labels; /* [count]; NULL: numbers from 0 */
+  const int *group;          /* [count] what colour a thing has, from 0; NULL: all the first */
+  const double *place;     /* [count,2] x rightwards and y upwards, on one scale, which a rule shows: the axes
+                                themselves mean nothing; a place that is not finite has no point */
+  const th_join *joins;    /* [count - 1], each cluster joining once */
+  const char *title;       /* NULL: none */
+  const char *height_axis; /* of the dendrogram; NULL: "distance"; "": none */
+} th_likeness;
+
+#define TH_LIKENESS_MAX 1000
+
+/* Draws `panels` [count], one under another, into the PNG file `path`, the dendrograms on one scale from 0. A
+ * point's label is left out where there is no room for it; the dendrogram has them all. `group_names` [groups],
+ * at most TH_CURVE_MAX_SERIES, are the legend; NULL: none. `title` may be NULL. Fails with TH_EINVAL (numbers
+ * of panels, things or groups; a group that is none; joins that make no tree), TH_ENOMEM or TH_EIO. */
+th_status th_plot_likeness(th_plot *plot, const char *path, const th_likeness *panels, int count,
+                           const char *const *group_names, int groups, const char *title, th_error *error);
 
 #ifdef __cplusplus
 }
