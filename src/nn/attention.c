@@ -55,12 +55,7 @@ int64_t th_nn_head_number(const th_nn_attention *layer, int64_t place) {
 
 /* What an attention without heads says of x [B,T,E]: [B,T,E]. */
 static th_var *bias_alone(const th_nn_attention *layer, th_var *x) {
-  th_tensor zeros;
-  if (th_tape_error(x->tape) ||
-      !th_keep_tensor(x->tape, &zeros, x->value.dtype, x->value.ndim, x->value.shape))
-    return x;
-  th_fill(&zeros, 0);
-  return th_add(th_constant(x->tape, &zeros), th_use(x->tape, layer->out.bias));
+  return th_broadcast(th_use(x->tape, layer->out.bias), x->value.ndim, x->value.shape);
 }
 
 /* x [B,T,E] times rows begin..end of the projections: [B,T,end-begin]. */
