@@ -76,7 +76,7 @@ static th_status prune_run(run *r, const char *heads, const char *out, size *was
 static th_status prune(const char *directory, const char *heads, const char *out, const char *use,
                        th_error *error) {
   run_weights which = RUN_LAST;
-  size was, is;
+  size was = {0}, is = {0};
   run r;
   th_status status = check_options(heads, out, error);
   if (!status && use) status = run_weights_parse(use, &which, error);

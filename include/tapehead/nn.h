@@ -134,8 +134,8 @@ typedef struct th_nn_positions {
   th_positions kind;
   bool causal;            /* relative: keys ahead are hidden and need no rows */
   const th_tensor *table; /* sinusoidal, rotary: borrowed; rows past its end are computed when wanted */
-  th_param *learned; /* learned: [length,width]; relative: [TH_RELATIVE_BUCKETS,heads], a column for each head
-                             of the whole model; else NULL */
+  /* learned: [length,width]; relative: [TH_RELATIVE_BUCKETS,heads], of all heads of the whole model; else NULL */
+  th_param *learned;
 } th_nn_positions;
 th_nn_positions th_nn_positions_make(th_params *set, const char *name, th_positions kind,
                                      const struct th_nn_layer_config *layer, int64_t length, bool causal,
@@ -202,9 +202,9 @@ typedef struct th_seen {
   th_var *heads;               /* [B,H,T,V] after the gate */
 } th_seen;
 
-/* Called by each attention in turn that has a head. With a tap attention is built from small ops, and the weights can be
- * looked at and trained on; without, they stay inside one op. A tap may put another var of the same shape in
- * the place of `heads`: the output projection reads what it finds there. */
+/* Called by each attention in turn, unless it has no head. With a tap attention is built from small ops, and the
+ * weights can be looked at and trained on; without, they stay inside one op. A tap may put another var of the
+ * same shape in the place of `heads`: the output projection reads what it finds there. */
 typedef struct th_tap {
   void (*see)(void *context, const th_nn_attention *layer, th_seen *seen);
   void *context;
