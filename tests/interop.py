@@ -155,6 +155,16 @@ def a_peer():
     return f"held-out loss of a run {there:.3f}, of its peer {here:.3f}"
 
 
+def without_heads():
+    """A pruned run is refused in one line."""
+    translate("prune", "run0", "--heads", "enc0.1", "--out", "pruned")
+    script = Path(load.__file__)
+    for words in ([script, "pruned"], [script.with_name("train_peer.py"), "pruned", "--out", "pruned-peer"]):
+        done = subprocess.run([sys.executable, "-B", *words], input="", capture_output=True, text=True)
+        if done.returncode != 1 or "pruned: without heads enc0.1: " not in done.stderr or done.stderr.count("\n") != 1:
+            sys.exit(f"{words[0].name} of a pruned run: {done.stderr}")
+
+
 def main():
     torch.set_num_threads(1)
     torch.manual_seed(1)
@@ -171,6 +181,7 @@ def main():
         words = f"--pairs pairs.tsv {shape} {recipe} {flags} --out run{i}"
         translate("train", *words.split())
     held_out_there()
+    without_heads()
     print(a_peer())
     for in_double in (False, True):
         print("double:" if in_double else "float:", "largest difference, as a part of the largest logit,")

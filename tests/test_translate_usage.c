@@ -12,13 +12,15 @@ TestSuite(translate_usage, .init = enter_directory, .fini = leave_directory);
 /* ---- commands ---------------------------------------------------------------------------------------- */
 
 Test(translate_usage, no_command) {
-  refuses(2, "translate: no command: want train, decode, eval, score, tokens, logits or gradcheck; " SEE_HELP,
-          "%s", "");
+  refuses(
+      2,
+      "translate: no command: want train, decode, eval, score, tokens, logits, prune or gradcheck; " SEE_HELP,
+      "%s", "");
 }
 
 Test(translate_usage, an_unknown_command) {
   refuses(2,
-          "translate: unknown command trian: want train, decode, eval, score, tokens, logits or "
+          "translate: unknown command trian: want train, decode, eval, score, tokens, logits, prune or "
           "gradcheck; " SEE_HELP,
           "trian --out a");
   refuses(2, "unknown command --verse", "--verse");
@@ -146,6 +148,7 @@ Test(translate_usage, help_names_every_command) {
   assert_says("translate train --task reverse --out DIR");
   assert_says("translate decode DIR");
   assert_says("translate eval DIR");
+  assert_says("translate prune DIR --heads LIST --out NEW");
   assert_says("translate gradcheck");
   assert_says("Exit status: 0 well, 1 failure, 2 wrong usage");
   assert_says("130 stopped by Ctrl-C with all saved");

@@ -26,7 +26,10 @@ def main():
     options = parser.parse_args()
     if options.double:
         torch.set_default_dtype(torch.float64)
-    model, source, target = tapehead.open_run(options.run)
+    try:
+        model, source, target = tapehead.open_run(options.run)
+    except ValueError as error:
+        sys.exit(f"load.py: {options.run}: {error}")
     if not options.pairs:
         for line in model.decode_lines(source, target, [line.rstrip("\r\n") for line in sys.stdin]):
             print(line)

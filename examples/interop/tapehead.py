@@ -161,6 +161,8 @@ class Transformer(nn.Module):
     def __init__(self, settings, source_vocabulary, target_vocabulary):
         super().__init__()
         width, positions = settings["width"], settings["positions"]
+        if settings.get("pruned"):
+            raise ValueError(f"without heads {settings['pruned']}: PyTorch's layers want all their heads")
         self.longest = settings["max-length"] + 1  # with <eos> or <bos>
         self.scale = math.sqrt(width)
         pre = settings["norm"] == "pre"

@@ -273,7 +273,10 @@ def main():
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train_run(options.run, options.out, steps=options.steps, seed=options.seed)
+    try:
+        train_run(options.run, options.out, steps=options.steps, seed=options.seed)
+    except ValueError as error:
+        sys.exit(f"train_peer.py: {options.run}: {error}")
 
 
 if __name__ == "__main__":

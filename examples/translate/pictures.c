@@ -47,9 +47,10 @@ static void draw_layer(artist *a, const th_nn_attention *layer, th_heatmap *maps
   const char *kind = th_attention_kind_name(layer->kind);
   static const char *const words[] = {"encoder self-attention", "decoder self-attention", "cross-attention"};
   for (int64_t h = 0; h < layer->heads && !a->status; h++) {
-    snprintf(name, sizeof name, "heatmaps/%s_%d_head_%lld.png", kind, layer->layer, (long long)h);
-    snprintf(title, sizeof title, "%s, layer %d, head %lld", words[layer->kind], layer->layer, (long long)h);
-    snprintf(titles[h], 32, "head %lld", (long long)h);
+    long long number = th_nn_head_number(layer, h);
+    snprintf(name, sizeof name, "heatmaps/%s_%d_head_%lld.png", kind, layer->layer, number);
+    snprintf(title, sizeof title, "%s, layer %d, head %lld", words[layer->kind], layer->layer, number);
+    snprintf(titles[h], 32, "head %lld", number);
     maps[h].title = title;
     a->status = th_plot_heatmap(a->plot, run_path(a->run, path, name), &maps[h], a->error);
     maps[h].title = titles[h];

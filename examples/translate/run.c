@@ -1,4 +1,5 @@
 #include "checksum.h"
+#include "head_list.h"
 #include "lock.h"
 #include "run.h"
 
@@ -31,8 +32,14 @@ static th_status make_machine(run *r, th_error *error) {
 
 static th_status make_model(run *r, th_error *error) {
   th_transformer_config config;
+  bool *removed = NULL;
   th_status status = settings_model(&r->settings, r->data.source, r->data.target, &config, error);
-  return status ? status : th_transformer_new(&r->model, &config, TH_F32, (uint64_t)r->settings.seed, error);
+  if (!status && r->settings.pruned[0])
+    status = head_list_parse("--pruned", r->settings.pruned, &config, &removed, error);
+  config.removed = removed;
+  if (!status) status = th_transformer_new(&r->model, &config, TH_F32, (uint64_t)r->settings.seed, error);
+  free(removed);
+  return status;
 }
 
 static th_status make_optimizer(run *r, th_error *error) {
@@ -80,6 +87,13 @@ th_status run_new(run *r, const settings *s, const char *directory, th_error *er
   if (!status) status = make_machine(r, error);
   if (status) run_free(r);
   return status;
+}
+
+th_status run_anew(run *r, th_transformer *model, const char *directory, th_error *error) {
+  th_transformer_free(r->model);
+  r->model = model;
+  snprintf(r->directory, sizeof r->directory, "%s", directory);
+  return make_optimizer(r, error);
 }
 
 /* ---- a new directory ---------------------------------------------------------------------------------------------- */

@@ -37,6 +37,9 @@ bool run_exists(const char *directory);
 
 /* A new run in a directory that holds none: data, model and optimizer in memory; nothing is written. */
 th_status run_new(run *r, const settings *s, const char *directory, th_error *error);
+/* An open run (RUN_DATA) becomes a new one: this model, which it then owns, before the first update, and the same
+ * data, to be written elsewhere. After an error it can only be freed. */
+th_status run_anew(run *r, th_transformer *model, const char *directory, th_error *error);
 /* Writes its directory whole, or not at all: under another name first, with a checkpoint of step 0. One that
  * exists and is not empty is an error. */
 th_status run_begin(run *r, th_error *error);

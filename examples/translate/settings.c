@@ -17,7 +17,7 @@ typedef struct setting {
   setting_kind kind;
   size_t offset;
   double low, high;       /* of numbers, both allowed */
-  const char *choices;    /* "a|b|c" */
+  const char *choices;    /* "a|b|c"; of a text, what it is, if not a file's name */
   const char *toy, *pair; /* defaults, as one would type them: for a toy task, for pairs */
   bool may_change;        /* a run that goes on may take another value */
   const char *help;
@@ -57,6 +57,8 @@ static const setting table[] = {
      "part of the pairs that is kept from training"},
     {"width", WHOLE, AT(width), 1, 65536, NULL, "64", "128", false, "width of the model"},
     {"heads", WHOLE, AT(heads), 1, 1024, NULL, "4", "4", false, "attention heads in each layer"},
+    {"pruned", TEXT, AT(pruned), 0, 0, "LIST", "", "", false,
+     "heads to do without from the start, such as enc0.1,3,cross1.0-2"},
     {"encoder-layers", WHOLE, AT(encoder_layers), 1, 100, NULL, "2", "3", false, "layers of the encoder"},
     {"decoder-layers", WHOLE, AT(decoder_layers), 1, 100, NULL, "2", "3", false, "layers of the decoder"},
     {"feed-forward", WHOLE, AT(feed_forward), 1, 262144, NULL, "128", "512", false,
@@ -261,8 +263,9 @@ static void fill_options(struct poptOption *options, char help[][HELP_TEXT]) {
   for (int i = 0; i < ROWS; i++) {
     const setting *row = &table[i];
     write_help(row, help[i], HELP_TEXT);
-    options[i + 2] = (struct poptOption){row->name,      '\0',    POPT_ARG_STRING,  NULL,
-                                         OPTION_ROW + i, help[i], values[row->kind]};
+    const char *value = row->kind == TEXT && row->choices ? row->choices : values[row->kind];
+    options[i + 2] =
+        (struct poptOption){row->name, '\0', POPT_ARG_STRING, NULL, OPTION_ROW + i, help[i], value};
   }
   memcpy(options + ROWS + 2, last, sizeof last);
 }
@@ -277,8 +280,7 @@ typedef struct command {
 static th_status take_option(void *context, int option, const char *text, th_error *error) {
   command *c = context;
   if (option == OPTION_OUT) {
-    const size_t most = PATH_TEXT / 2 - 32; /* room for .unfinished-NUMBER */
-    if (!*text || strlen(text) >= most)
+    if (!*text || strlen(text) >= OUT_TEXT)
       return th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
     strcpy(c->out, text);
     return TH_OK;

@@ -6,7 +6,8 @@
 #include "tapehead/tapehead.h"
 
 #define PATH_TEXT 1024
-#define AVERAGE_MAX 100 /* checkpoints */
+#define OUT_TEXT (PATH_TEXT / 2 - 32) /* of --out, with room for .unfinished-NUMBER */
+#define AVERAGE_MAX 100               /* checkpoints */
 
 typedef struct settings {
   char task[16];         /* a toy task, or pairs */
@@ -18,6 +19,7 @@ typedef struct settings {
   int64_t symbols, min_length, max_length, room, held_out;
   double held_out_part;
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
+  char pruned[PATH_TEXT]; /* heads that the model goes without: head_list.h */
   char norm[16], final_norm[16], activation[16], positions[16], tie[16], weights[16];
   double dropout, label_smoothing;
   int64_t steps, batch, batch_tokens, accumulate, warmup;

@@ -127,13 +127,15 @@ double th_alibi_slope(int64_t head, int64_t heads);
 int32_t th_relative_bucket(int64_t distance, bool causal);
 
 struct th_nn_layer_config;
+struct th_nn_attention;
 
 /* The positions of one stack of layers. */
 typedef struct th_nn_positions {
   th_positions kind;
   bool causal;            /* relative: keys ahead are hidden and need no rows */
   const th_tensor *table; /* sinusoidal, rotary: borrowed; rows past its end are computed when wanted */
-  th_param *learned;      /* learned: [length,width]; relative: [TH_RELATIVE_BUCKETS,heads]; else NULL */
+  /* learned: [length,width]; relative: [TH_RELATIVE_BUCKETS,heads], of all heads of the whole model; else NULL */
+  th_param *learned;
 } th_nn_positions;
 th_nn_positions th_nn_positions_make(th_params *set, const char *name, th_positions kind,
                                      const struct th_nn_layer_config *layer, int64_t length, bool causal,
@@ -147,22 +149,33 @@ th_status th_nn_positions_table(th_tensor *table, th_positions kind, const struc
 th_var *th_nn_positions_add(const th_nn_positions *positions, th_var *x, int64_t first);
 /* Queries or keys x [B,H,T,D] at positions first, first + 1, ..: turned, or x. positions may be NULL. */
 th_var *th_nn_positions_turn(const th_nn_positions *positions, th_var *x, int64_t first);
-/* For queries [B,H,T,D], the last T of `keys`: a bias on their scores [H,T,keys], or NULL for none. */
-th_var *th_nn_positions_bias(const th_nn_positions *positions, th_var *query, int64_t keys);
+/* For queries [B,H,T,D], the last T of `keys`: a bias on their scores [H,T,keys], or NULL for none. The H heads are
+ * those of `layer`; NULL: all that there are. */
+th_var *th_nn_positions_bias(const th_nn_positions *positions, const struct th_nn_attention *layer,
+                             th_var *query, int64_t keys);
 
 /* ---- multi-head attention ------------------------------------------------------------------------ */
 
 typedef enum { TH_ENCODER_SELF, TH_DECODER_SELF, TH_CROSS } th_attention_kind;
 const char *th_attention_kind_name(th_attention_kind kind); /* "encoder_self", "decoder_self", "cross" */
 
-/* Vaswani et al. 2017, section 3.2.2. width E, H heads of D for queries and keys and V for values. */
+/* Some of an attention's heads, by their numbers in the whole model. All zero: all of them. */
+typedef struct th_nn_heads {
+  int64_t count;         /* may be 0 */
+  const int32_t *number; /* [count] from 0, rising; borrowed; not NULL, unless they are all */
+} th_nn_heads;
+
+/* Vaswani et al. 2017, section 3.2.2. width E, H heads of D for queries and keys and V for values. Where no head is
+ * left, in_weight, in_bias and out.weight are NULL, and the result is out.bias for each token. */
 typedef struct th_nn_attention {
   int64_t width, heads, key_width, value_width; /* E, H, D, V */
-  th_param *in_weight; /* [H*D + H*D + H*V, E]: the query, key and value projections, one under the other */
-  th_param *in_bias;   /* the same rows */
-  th_nn_linear out;    /* [E, H*V] */
-  th_param *gate;      /* [H] or NULL for ones: multiplies each head's output before the output projection */
-  double dropout;      /* of the weights, while the tape trains */
+  int64_t whole;         /* the heads it had in the whole model: H, and those that were removed */
+  const int32_t *number; /* [H], borrowed: which of those each head was, rising; NULL: 0, 1, 2 .. */
+  th_param *in_weight;   /* [H*D + H*D + H*V, E]: the query, key and value projections, one under the other */
+  th_param *in_bias;     /* the same rows */
+  th_nn_linear out;      /* [E, H*V] */
+  th_param *gate; /* [H] or NULL for ones: multiplies each head's output before the output projection */
+  double dropout; /* of the weights, while the tape trains */
   const th_nn_positions *positions; /* of self-attention, borrowed; NULL: the inputs know theirs */
   bool separate; /* three products where one would do; the result is the same to rounding */
   th_attention_kind kind;
@@ -175,8 +188,11 @@ typedef struct th_nn_attention_config {
   double dropout;
   th_attention_kind kind;
   int layer;
+  th_nn_heads kept; /* of `heads`, those that it has; the numbers must live as long as it does */
 } th_nn_attention_config;
 th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_nn_attention_config *config);
+/* The number in the whole model of the head at `place`, 0 to H - 1. */
+int64_t th_nn_head_number(const th_nn_attention *layer, int64_t place);
 
 /* One look inside: what an attention computed, vars of its tape. */
 typedef struct th_seen {
@@ -186,9 +202,9 @@ typedef struct th_seen {
   th_var *heads;               /* [B,H,T,V] after the gate */
 } th_seen;
 
-/* Called by each attention in turn. With a tap attention is built from small ops, and the weights can be
- * looked at and trained on; without, they stay inside one op. A tap may put another var of the same shape in
- * the place of `heads`: the output projection reads what it finds there. */
+/* Called by each attention in turn, unless it has no head. With a tap attention is built from small ops, and the
+ * weights can be looked at and trained on; without, they stay inside one op. A tap may put another var of the
+ * same shape in the place of `heads`: the output projection reads what it finds there. */
 typedef struct th_tap {
   void (*see)(void *context, const th_nn_attention *layer, th_seen *seen);
   void *context;
@@ -231,6 +247,7 @@ typedef struct th_nn_layer_config {
   th_activation activation;
   double dropout;
   bool norm_first; /* pre-norm: x + f(norm(x)); otherwise post-norm, as in the paper: norm(x + f(x)) */
+  th_nn_heads self, cross; /* those that its attentions have; the numbers must live as long as the layer */
 } th_nn_layer_config;
 
 typedef struct th_nn_encoder_layer {
@@ -292,10 +309,14 @@ typedef struct th_transformer_config {
   bool final_norm; /* a norm after the last layer of each stack: pre-norm wants it, the paper has none */
   bool tie_source; /* source and target share one embedding, the target's; one vocabulary, so one size */
   bool tie_output; /* the output's matrix is the target embedding: Press & Wolf 2017; section 3.4 */
+  /* [attentions,heads] in the order of th_transformer_attention: heads that the model goes without. NULL: none. The
+   * transformer has a copy of its own. (layer.self and layer.cross are to be all zero here.) */
+  const bool *removed;
 } th_transformer_config;
 
 typedef struct th_transformer {
   th_transformer_config config;
+  int32_t *numbers; /* what config.removed and the attentions' numbers point into; NULL: no head is removed */
   th_params *params;
   th_nn_embedding source_embedding, target_embedding; /* weight NULL: the shape has none */
   th_tensor position_table; /* sinusoids or turns of max_length positions; data NULL: none */
@@ -312,6 +333,19 @@ th_status th_transformer_check(const th_transformer_config *config, th_error *er
 th_status th_transformer_new(th_transformer **made, const th_transformer_config *config, th_dtype dtype,
                              uint64_t seed, th_error *error);
 void th_transformer_free(th_transformer *model);
+
+/* A model's attentions, counted: the encoder's self-attentions layer by layer, then the decoder's, then the
+ * cross-attentions. NULL: there is no such one. */
+int th_transformer_attentions(const th_transformer *model);
+th_nn_attention *th_transformer_attention(const th_transformer *model, int index);
+
+/* A new model without the weights of some heads: rows of in_proj_weight and in_proj_bias, columns of
+ * out_proj.weight (Michel et al. 2019, section 4; Voita et al. 2019, section 5). It computes what the model does
+ * with those heads' gates at 0, to rounding, by fewer products. `remove` says of each head that the model has,
+ * attention by attention, whether it goes; all may. Gates that were put on the attentions
+ * (th_nn_attention.gate) are multiplied into the new model's out_proj.weight, and it has none. */
+th_status th_transformer_prune(th_transformer **made, const th_transformer *model, const bool *remove,
+                               th_error *error);
 
 /* A function that the model's shape has not is an error on the tape. */
 

@@ -18,13 +18,16 @@ extern "C" {
 typedef struct th_head {
   th_attention_kind kind;
   int layer;
-  int head; /* its number in its attention */
+  int head; /* its number in its attention of the whole model: a head keeps it when others are removed */
 } th_head;
 
 /* A model's heads, counted: encoder self-attention layer by layer, then decoder self-attention, then
  * cross-attention; in each attention by number. */
 int th_head_count(const th_transformer *model);
 th_head th_head_at(const th_transformer *model, int index);
+/* Where a head stands in its attention's tensors, [B,H,..] or [H]: its number, less the heads before it that were
+ * removed (th_transformer_prune). -1: the model has it not. */
+int th_head_place(const th_transformer *model, th_head head);
 #define TH_HEAD_LABEL 24
 /* Writes "enc0.1", "dec0.1" or "cross0.1" (layer 0, head 1) into `text` and returns it. */
 const char *th_head_label(char text[TH_HEAD_LABEL], th_head head);

@@ -7,10 +7,21 @@ const char *th_attention_kind_name(th_attention_kind kind) {
   return names[kind];
 }
 
+static bool are_some_of(const th_nn_heads *kept, int64_t whole) {
+  if (!kept->number) return kept->count == 0;
+  for (int64_t i = 0; i < kept->count; i++)
+    if (kept->number[i] < 0 || kept->number[i] >= whole || (i && kept->number[i] <= kept->number[i - 1]))
+      return false;
+  return kept->count >= 0;
+}
+
 th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_nn_attention_config *c) {
-  int64_t heads = c->heads > 0 ? c->heads : 1, even = c->width / heads;
+  int64_t whole = c->heads > 0 ? c->heads : 1, even = c->width / whole;
+  int64_t heads = c->kept.number ? c->kept.count : whole;
   th_nn_attention layer = {.width = c->width,
                            .heads = heads,
+                           .whole = whole,
+                           .number = c->kept.number,
                            .key_width = c->key_width ? c->key_width : even,
                            .value_width = c->value_width ? c->value_width : even,
                            .dropout = c->dropout,
@@ -18,17 +29,33 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
                            .layer = c->layer};
   if (c->heads < 1 || c->key_width < 0 || c->value_width < 0)
     th_params_refuse(set, TH_EINVAL, name, "heads must be at least 1 and their widths not negative");
-  else if ((!c->key_width || !c->value_width) && c->width % heads)
+  else if ((!c->key_width || !c->value_width) && c->width % whole)
     th_params_refuse(set, TH_EINVAL, name, "the heads do not divide the width");
+  else if (!are_some_of(&c->kept, whole))
+    th_params_refuse(set, TH_EINVAL, name,
+                     "the heads that are kept must be rising numbers below their count");
   int64_t rows = heads * (2 * layer.key_width + layer.value_width);
   char out[TH_NAME_MAX];
   /* with D = V the rows are three square matrices, and each is initialised as one */
   th_init init = {.kind = TH_INIT_XAVIER, .blocks = layer.key_width == layer.value_width ? 3 : 0};
+  th_name_under(out, name, "out_proj");
+  if (!heads) {
+    layer.out.bias = th_params_add(set, out, "bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &c->width);
+    return layer;
+  }
   layer.in_weight = th_params_add(set, name, "in_proj_weight", init, 2, (int64_t[]){rows, c->width});
   layer.in_bias = th_params_add(set, name, "in_proj_bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &rows);
-  th_name_under(out, name, "out_proj");
   layer.out = th_nn_linear_make(set, out, heads * layer.value_width, c->width, true);
   return layer;
+}
+
+int64_t th_nn_head_number(const th_nn_attention *layer, int64_t place) {
+  return layer->number ? layer->number[place] : place;
+}
+
+/* What an attention without heads says of x [B,T,E]: [B,T,E]. */
+static th_var *bias_alone(const th_nn_attention *layer, th_var *x) {
+  return th_broadcast(th_use(x->tape, layer->out.bias), x->value.ndim, x->value.shape);
 }
 
 /* x [B,T,E] times rows begin..end of the projections: [B,T,end-begin]. */
@@ -78,7 +105,7 @@ static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask
   th_attention_options options = {.dropout = layer->dropout};
   if (mask) options.mask = *mask;
   seen->mask = mask;
-  options.bias = th_nn_positions_bias(layer->positions, seen->query, seen->key->value.shape[2]);
+  options.bias = th_nn_positions_bias(layer->positions, layer, seen->query, seen->key->value.shape[2]);
   if (tap) {
     seen->weights = th_attention_weights(seen->query, seen->key, &options);
     seen->heads = th_matmul(th_dropout(seen->weights, layer->dropout), seen->value);
@@ -96,6 +123,7 @@ th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var 
                                 const th_tap *tap) {
   th_seen seen = {0};
   if (th_tape_error(x->tape)) return x;
+  if (!layer->heads) return bias_alone(layer, x);
   project_all(layer, x, memory ? memory : x, &seen);
   seen.query = th_nn_positions_turn(layer->positions, seen.query, 0);
   seen.key = th_nn_positions_turn(layer->positions, seen.key, 0);
@@ -106,7 +134,7 @@ th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var 
 /* ---- with remembered keys and values ------------------------------------------------------------------- */
 
 th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t batch, int64_t room) {
-  th_dtype dtype = layer->in_weight->value.dtype;
+  th_dtype dtype = layer->out.bias->value.dtype;
   th_nn_cache cache = {0};
   if (th_keep_tensor(tape, &cache.key, dtype, 4, (int64_t[]){batch, layer->heads, room, layer->key_width}))
     th_keep_tensor(tape, &cache.value, dtype, 4, (int64_t[]){batch, layer->heads, room, layer->value_width});
@@ -116,6 +144,7 @@ th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t
 void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory) {
   int64_t h = layer->heads, d = layer->key_width, v = layer->value_width, end = h * (2 * d + v);
   th_tape *tape = memory->tape;
+  if (!h) return;
   th_var *both = project(layer, memory, h * d, end);
   th_var *value = split_heads(both, h * d, h, v);
   th_var *key = th_nn_positions_turn(layer->positions, split_heads(both, 0, h, d), cache->length);
@@ -136,6 +165,7 @@ void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, 
 th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x,
                                const th_mask *mask, const th_tap *tap) {
   th_tensor keys, values;
+  if (!layer->heads) return bias_alone(layer, x);
   th_seen seen = {.query = split_heads(project(layer, x, 0, layer->heads * layer->key_width), 0, layer->heads,
                                        layer->key_width)};
   if (th_tape_error(x->tape)) return x;

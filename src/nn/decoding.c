@@ -35,6 +35,14 @@ static void widen(th_tape *tape, const th_nn_attention *layer, th_nn_cache *cach
   if (!th_tape_error(tape)) select_rows(cache, &wide, count, rows);
 }
 
+/* The first decoder layer whose attentions of this kind have as many heads as those of layer i. */
+static int64_t alike(const th_transformer *m, int64_t i, bool cross) {
+  int64_t first = 0;
+  for (const th_nn_decoder_layer *l = m->decoder;; first++)
+    if (cross ? l[first].cross.heads == l[i].cross.heads : l[first].self.heads == l[i].self.heads)
+      return first;
+}
+
 /* ---- the reader ----------------------------------------------------------------------------------------- */
 
 static void begin_caches(th_reader *r, int64_t limit) {
@@ -45,9 +53,15 @@ static void begin_caches(th_reader *r, int64_t limit) {
     widen(r->tape, &layer[i].self, &r->decoding.self[i], r->room, r->rows, r->source);
     widen(r->tape, &layer[i].cross, &r->decoding.cross[i], r->room, r->rows, r->source);
   }
-  if (th_tape_error(r->tape)) return;
-  r->spare_self = th_nn_cache_new(r->tape, &layer->self, r->room, limit);
-  r->spare_cross = th_nn_cache_new(r->tape, &layer->cross, r->room, r->memory->value.shape[1]);
+  size_t bytes = (size_t)r->model->config.decoder_layers * sizeof *r->spare_self;
+  r->spare_self = th_keep(r->tape, bytes);
+  r->spare_cross = th_keep(r->tape, bytes);
+  for (int64_t i = 0; i < r->model->config.decoder_layers && !th_tape_error(r->tape); i++) {
+    if (alike(r->model, i, false) == i)
+      r->spare_self[i] = th_nn_cache_new(r->tape, &layer[i].self, r->room, limit);
+    if (alike(r->model, i, true) == i)
+      r->spare_cross[i] = th_nn_cache_new(r->tape, &layer[i].cross, r->room, r->memory->value.shape[1]);
+  }
 }
 
 static void set_lengths(th_reader *r) {
@@ -82,8 +96,9 @@ void th_reader_select(th_reader *r, int64_t count, const int32_t *rows) {
   }
   if (same) return;
   for (int64_t i = 0; i < r->model->config.decoder_layers && r->cached; i++) {
-    select_rows(&r->decoding.self[i], &r->spare_self, count, rows);
-    if (!same_sources) select_rows(&r->decoding.cross[i], &r->spare_cross, count, rows);
+    select_rows(&r->decoding.self[i], &r->spare_self[alike(r->model, i, false)], count, rows);
+    if (!same_sources)
+      select_rows(&r->decoding.cross[i], &r->spare_cross[alike(r->model, i, true)], count, rows);
   }
   int32_t *old = r->source;
   r->source = r->spare;

@@ -16,8 +16,9 @@ typedef struct th_reader {
   int32_t *row_length;          /* [room]: source_length of that, or NULL */
   int32_t *spare;               /* [room] */
   bool cached;
-  th_decoding decoding;                /* cached */
-  th_nn_cache spare_self, spare_cross; /* room for one layer's rows, to be copied into */
+  th_decoding decoding; /* cached */
+  /* [layers]: room for a layer's rows, to be copied into; layers with as many heads share the first one's. */
+  th_nn_cache *spare_self, *spare_cross;
 } th_reader;
 
 /* One row for each source, and room for `room` in all, that read up to `limit` tokens. What fails is on the

@@ -102,12 +102,13 @@ double th_alibi_slope(int64_t head, int64_t heads) {
   return exp2(-8 * (double)(other + 1) / (double)(2 * power));
 }
 
-static th_var *alibi(th_var *query, int64_t keys) {
+static th_var *alibi(const th_nn_attention *layer, th_var *query, int64_t keys) {
   int64_t heads = query->value.shape[1], queries = query->value.shape[2], length = queries + keys - 1;
   th_tensor line;
   if (!th_keep_tensor(query->tape, &line, query->value.dtype, 2, (int64_t[]){heads, length})) return NULL;
   for (int64_t h = 0; h < heads; h++) {
-    double slope = th_alibi_slope(h, heads);
+    double slope =
+        layer ? th_alibi_slope(th_nn_head_number(layer, h), layer->whole) : th_alibi_slope(h, heads);
     for (int64_t i = 0; i < length; i++)
       th_tensor_set(&line, h * length + i, -slope * (double)llabs(i - (keys - 1)));
   }
@@ -126,20 +127,29 @@ int32_t th_relative_bucket(int64_t distance, bool causal) {
   return side + (bucket < buckets ? (int32_t)bucket : buckets - 1);
 }
 
-static th_var *relative(const th_nn_positions *p, th_var *query, int64_t keys) {
+/* The table [buckets,H] of the heads that a layer has. */
+static th_var *columns_of(const th_nn_attention *layer, th_var *table) {
+  if (!layer || !layer->number) return table;
+  th_tensor number = th_tensor_of((void *)(uintptr_t)layer->number, TH_I32, 1, &layer->heads);
+  return th_permute(th_gather(th_permute(table, (int[]){1, 0}), &number), (int[]){1, 0});
+}
+
+static th_var *relative(const th_nn_positions *p, const th_nn_attention *layer, th_var *query, int64_t keys) {
   int64_t queries = query->value.shape[2], length = queries + keys - 1;
   th_tensor line;
   if (!th_keep_tensor(query->tape, &line, TH_I32, 1, &length)) return NULL;
   for (int64_t i = 0; i < length; i++)
     ((int32_t *)line.data)[i] = th_relative_bucket(i - (keys - 1), p->causal);
   line = windows(&line, queries, keys);
-  th_var *by_head = th_gather(th_use(query->tape, p->learned), &line); /* [queries,keys,H] */
+  th_var *by_head =
+      th_gather(columns_of(layer, th_use(query->tape, p->learned)), &line); /* [queries,keys,H] */
   if (th_tape_error(query->tape)) return NULL;
   return th_contiguous(th_permute(by_head, (int[]){2, 0, 1})); /* read once for each sequence of the batch */
 }
 
-th_var *th_nn_positions_bias(const th_nn_positions *p, th_var *query, int64_t keys) {
+th_var *th_nn_positions_bias(const th_nn_positions *p, const th_nn_attention *layer, th_var *query,
+                             int64_t keys) {
   if (!p || th_tape_error(query->tape) || th_tensor_count(&query->value) == 0 || keys == 0) return NULL;
-  if (p->kind == TH_POSITIONS_ALIBI) return alibi(query, keys);
-  return p->kind == TH_POSITIONS_RELATIVE ? relative(p, query, keys) : NULL;
+  if (p->kind == TH_POSITIONS_ALIBI) return alibi(layer, query, keys);
+  return p->kind == TH_POSITIONS_RELATIVE ? relative(p, layer, query, keys) : NULL;
 }

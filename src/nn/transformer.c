@@ -38,6 +38,9 @@ static th_status check_sizes(const th_transformer_config *c, th_error *error) {
 }
 
 static th_status check_layer(const th_nn_layer_config *l, th_positions positions, th_error *error) {
+  if (l->self.number || l->cross.number || l->self.count || l->cross.count)
+    return th_error_set(error, TH_EINVAL,
+                        "heads of a layer are named: want `removed`, which names the model's");
   if (l->width % l->heads && !(l->key_width && l->value_width))
     return th_error_set(error, TH_EINVAL, "%lld heads do not divide a width of %lld", (long long)l->heads,
                         (long long)l->width);
@@ -95,14 +98,55 @@ static void make_embeddings(th_transformer *m) {
                                                c->max_length, true, &m->position_table);
 }
 
+/* ---- the heads that are left ----------------------------------------------------------------------------- */
+
+static int64_t attentions_of(const th_transformer_config *c) {
+  return c->encoder_layers + (c->shape == TH_ENCODER_DECODER ? 2 : 1) * c->decoder_layers;
+}
+
+int th_transformer_attentions(const th_transformer *m) { return (int)attentions_of(&m->config); }
+
+th_nn_attention *th_transformer_attention(const th_transformer *m, int index) {
+  int64_t encoder = m->decoder ? m->config.encoder_layers : attentions_of(&m->config);
+  if (index < 0 || index >= attentions_of(&m->config)) return NULL;
+  if (index < encoder) return &m->encoder[index].self;
+  int64_t layer = index - encoder, layers = m->config.decoder_layers;
+  return layer < layers ? &m->decoder[layer].self : &m->decoder[layer - layers].cross;
+}
+
+/* Room for the numbers of all heads, and behind them a copy of config.removed. */
+static bool own_removed(th_transformer *m) {
+  size_t heads = (size_t)(attentions_of(&m->config) * m->config.layer.heads);
+  if (!m->config.removed) return true;
+  m->numbers = calloc(heads, sizeof *m->numbers + sizeof(bool));
+  if (!m->numbers) return false;
+  m->config.removed = memcpy(m->numbers + heads, m->config.removed, heads * sizeof(bool));
+  return true;
+}
+
+/* Those of one attention. */
+static th_nn_heads kept_in(const th_transformer *m, int64_t attention) {
+  int64_t heads = m->config.layer.heads, first = attention * heads;
+  if (!m->config.removed) return (th_nn_heads){0};
+  int32_t *number = m->numbers + first;
+  th_nn_heads kept = {.number = number};
+  for (int32_t h = 0; h < heads; h++)
+    if (!m->config.removed[first + h]) number[kept.count++] = h;
+  return kept;
+}
+
+/* ---- its parts ------------------------------------------------------------------------------------------- */
+
 /* Layers "NAME.layers.N" without cross-attention: an encoder, or, causal, the whole of a decoder-only model. */
 static bool make_plain_layers(th_transformer *m, const char *name, int64_t count, th_attention_kind kind,
                               const th_nn_positions *positions) {
   char layer[TH_NAME_MAX];
   m->encoder = calloc((size_t)count, sizeof *m->encoder);
   for (int i = 0; i < count && m->encoder; i++) {
+    th_nn_layer_config config = m->config.layer;
+    config.self = kept_in(m, i);
     snprintf(layer, sizeof layer, "%s.layers.%d", name, i);
-    m->encoder[i] = th_nn_encoder_layer_make(m->params, layer, &m->config.layer, i);
+    m->encoder[i] = th_nn_encoder_layer_make(m->params, layer, &config, i);
     m->encoder[i].self.kind = kind;
     m->encoder[i].self.positions = positions;
   }
@@ -113,8 +157,11 @@ static bool make_crossing_layers(th_transformer *m) {
   char layer[TH_NAME_MAX];
   m->decoder = calloc((size_t)m->config.decoder_layers, sizeof *m->decoder);
   for (int i = 0; i < m->config.decoder_layers && m->decoder; i++) {
+    th_nn_layer_config config = m->config.layer;
+    config.self = kept_in(m, m->config.encoder_layers + i);
+    config.cross = kept_in(m, m->config.encoder_layers + m->config.decoder_layers + i);
     snprintf(layer, sizeof layer, "decoder.layers.%d", i);
-    m->decoder[i] = th_nn_decoder_layer_make(m->params, layer, &m->config.layer, i);
+    m->decoder[i] = th_nn_decoder_layer_make(m->params, layer, &config, i);
     m->decoder[i].self.positions = &m->target_positions;
   }
   return m->decoder;
@@ -157,7 +204,7 @@ th_status th_transformer_new(th_transformer **made, const th_transformer_config 
   }
   m->config = *config;
   make_embeddings(m);
-  if (make_stacks(m)) make_output(m);
+  if (own_removed(m) && make_stacks(m)) make_output(m);
   else status = th_error_set(error, TH_ENOMEM, "transformer: no memory for its layers");
   if (!status) status = th_params_make(m->params, dtype, seed, error);
   if (!status)
@@ -174,5 +221,6 @@ void th_transformer_free(th_transformer *m) {
   th_tensor_free(&m->position_table);
   free(m->encoder);
   free(m->decoder);
+  free(m->numbers);
   free(m);
 }

@@ -3,36 +3,35 @@
 
 #include <stdio.h>
 
-static int layers_of(const th_transformer *m, th_attention_kind kind) {
-  const th_transformer_config *c = &m->config;
-  if (kind == TH_ENCODER_SELF) return (int)c->encoder_layers;
-  if (kind == TH_DECODER_SELF) return (int)c->decoder_layers;
-  return c->shape == TH_ENCODER_DECODER ? (int)c->decoder_layers : 0;
-}
-
 th_nn_attention *th_head_attention(const th_transformer *m, th_attention_kind kind, int layer) {
-  if (layer < 0 || layer >= layers_of(m, kind)) return NULL;
-  if (kind == TH_CROSS) return &m->decoder[layer].cross;
-  bool crossing = kind == TH_DECODER_SELF && m->config.shape == TH_ENCODER_DECODER;
-  return crossing ? &m->decoder[layer].self : &m->encoder[layer].self;
+  for (int i = 0; i < th_transformer_attentions(m); i++) {
+    th_nn_attention *a = th_transformer_attention(m, i);
+    if (a->kind == kind && a->layer == layer) return a;
+  }
+  return NULL;
 }
 
 int th_head_count(const th_transformer *m) {
-  int count = 0;
-  for (int kind = 0; kind <= TH_CROSS; kind++)
-    for (int l = 0; l < layers_of(m, (th_attention_kind)kind); l++)
-      count += (int)th_head_attention(m, (th_attention_kind)kind, l)->heads;
-  return count;
+  int64_t count = 0;
+  for (int i = 0; i < th_transformer_attentions(m); i++) count += th_transformer_attention(m, i)->heads;
+  return (int)count;
 }
 
 th_head th_head_at(const th_transformer *m, int index) {
-  for (int kind = 0; kind <= TH_CROSS; kind++)
-    for (int l = 0; l < layers_of(m, (th_attention_kind)kind); l++) {
-      int heads = (int)th_head_attention(m, (th_attention_kind)kind, l)->heads;
-      if (index < heads) return (th_head){(th_attention_kind)kind, l, index};
-      index -= heads;
-    }
+  int64_t place = index;
+  for (int i = 0; i < th_transformer_attentions(m); i++) {
+    const th_nn_attention *a = th_transformer_attention(m, i);
+    if (place < a->heads) return (th_head){a->kind, a->layer, (int)th_nn_head_number(a, place)};
+    place -= a->heads;
+  }
   return (th_head){0};
+}
+
+int th_head_place(const th_transformer *m, th_head head) {
+  const th_nn_attention *a = th_head_attention(m, head.kind, head.layer);
+  for (int place = 0; a && place < a->heads; place++)
+    if (th_nn_head_number(a, place) == head.head) return place;
+  return -1;
 }
 
 const char *th_head_label(char text[TH_HEAD_LABEL], th_head head) {

@@ -238,6 +238,9 @@ TRANSFORMER(transformer_none, true, 0, .positions = TH_POSITIONS_NONE)
 TRANSFORMER(transformer_tied, false, 0, .tie_source = true, .tie_output = true)
 TRANSFORMER(decoder_only, true, 0.2, .shape = TH_DECODER_ONLY, .tie_output = true)
 TRANSFORMER(encoder_only, false, 0, .shape = TH_ENCODER_ONLY, .positions = TH_POSITIONS_RELATIVE)
+/* One head of the first attention and both of the fourth. */
+TRANSFORMER(pruned, true, 0.2, .positions = TH_POSITIONS_RELATIVE,
+            .removed = (const bool[6 * HEADS]){[0] = true, [3 * HEADS] = true, [3 * HEADS + 1] = true})
 
 #define MODULE(name, what, check) \
   { name, what, NULL, 0, {{0}}, 0, 0, check }
@@ -262,4 +265,5 @@ const gradcheck_case module_cases[] = {MODULE("linear layer", "", linear),
                                        MODULE("Transformer", "all tied", transformer_tied),
                                        MODULE("Transformer", "decoder-only, tied", decoder_only),
                                        MODULE("Transformer", "encoder-only, relative", encoder_only),
+                                       MODULE("Transformer", "pruned, relative, dropout", pruned),
                                        {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};

@@ -1,0 +1,110 @@
+/* translate prune DIR: a run without some of its heads, ready to be used or trained on. */
+#include "commands.h"
+#include "head_list.h"
+#include "lock.h"
+#include "options.h"
+
+#include "tapehead/study.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* What was, to be said beside what is. */
+typedef struct size {
+  long long heads, parameters, bytes;
+} size;
+
+static size size_of(const run *r) {
+  char path[PATH_TEXT];
+  struct stat file = {0};
+  stat(run_path(r, path, "model.safetensors"), &file);
+  return (size){th_head_count(r->model), th_params_elements(r->model->params), file.st_size};
+}
+
+static th_status check_options(const char *heads, const char *out, th_error *error) {
+  if (!heads || !*heads)
+    return th_error_set(error, TH_EINVAL, "--heads LIST is missing: which heads should go?");
+  if (!out) return th_error_set(error, TH_EINVAL, "--out NEW is missing: where should the smaller run go?");
+  if (!*out || strlen(out) >= OUT_TEXT)
+    return th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
+  if (run_exists(out))
+    return th_error_set(error, TH_EIO, "%s: holds a run already: choose another --out", out);
+  return TH_OK;
+}
+
+/* The run's model, pruned. Heads that it has not any more cannot go. */
+static th_status prune_model(const run *r, const char *heads, th_transformer **made, th_error *error) {
+  const th_transformer_config *c = &r->model->config;
+  char label[TH_HEAD_LABEL];
+  bool *listed;
+  th_status status = head_list_parse("--heads", heads, c, &listed, error);
+  if (status) return status;
+  int64_t width = c->layer.heads, left = 0;
+  for (int a = 0; a < th_transformer_attentions(r->model) && !status; a++) {
+    const th_nn_attention *layer = th_transformer_attention(r->model, a);
+    for (int64_t h = 0; h < width && !status; h++) {
+      bool gone = c->removed && c->removed[a * width + h], go = listed[a * width + h];
+      if (gone && go)
+        status = th_error_set(error, TH_EINVAL, "--heads: %s is gone already",
+                              th_head_label(label, (th_head){layer->kind, layer->layer, (int)h}));
+      if (!gone)
+        listed[left++] = go; /* from here on of the heads that there are: never ahead of what is read */
+    }
+  }
+  if (!status) status = th_transformer_prune(made, r->model, listed, error);
+  free(listed);
+  return status;
+}
+
+/* In its place, the run in `out`; *was and *is say how large they are. */
+static th_status prune_run(run *r, const char *heads, const char *out, size *was, size *is, th_error *error) {
+  th_transformer *pruned;
+  *was = size_of(r);
+  th_status status = prune_model(r, heads, &pruned, error);
+  if (status) return status;
+  status = head_list_write(pruned->config.removed, &pruned->config, r->settings.pruned, error);
+  if (!status) status = run_anew(r, pruned, out, error);
+  else th_transformer_free(pruned);
+  leftovers_remove(out);
+  if (!status) status = run_begin(r, error);
+  if (!status) *is = size_of(r);
+  return status;
+}
+
+static th_status prune(const char *directory, const char *heads, const char *out, const char *use,
+                       th_error *error) {
+  run_weights which = RUN_LAST;
+  size was = {0}, is = {0};
+  run r;
+  th_status status = check_options(heads, out, error);
+  if (!status && use) status = run_weights_parse(use, &which, error);
+  if (!status) status = run_open(&r, directory, NULL, NULL, RUN_DATA, error);
+  if (status) return status;
+  if (which != RUN_LAST) status = run_use(&r, which, error);
+  if (!status) status = prune_run(&r, heads, out, &was, &is, error);
+  if (!status)
+    printf("%s: without %s, %lld heads of %lld\n"
+           "%lld parameters of %lld, %lld bytes of %lld in model.safetensors\n",
+           out, heads, is.heads, was.heads, is.parameters, was.parameters, is.bytes, was.bytes);
+  run_free(&r);
+  return status;
+}
+
+th_status prune_command(int argc, const char **argv, th_error *error) {
+  char *directory, *heads = NULL, *out = NULL, *use = NULL;
+  struct poptOption options[] = {
+      {"heads", '\0', POPT_ARG_STRING, &heads, 0, "the heads to remove, such as enc0.1,3,cross1.0-2", "LIST"},
+      {"out", 'o', POPT_ARG_STRING, &out, 0, "the directory of the run to make", "NEW"},
+      OPTION_USE(&use),
+      POPT_AUTOHELP POPT_TABLEEND};
+  th_status status = options_read(&(options_syntax){options, "DIR --heads LIST --out NEW", NULL, NULL}, argc,
+                                  argv, &directory, error);
+  if (!status) status = prune(directory, heads, out, use, error);
+  free(directory);
+  free(heads);
+  free(out);
+  free(use);
+  return status;
+}
