@@ -74,6 +74,16 @@ static const setting table[] = {
     {"weights", CHOICE, AT(weights), 0, 0, "paper|xavier", "paper", "paper", false,
      "first values of the embeddings"},
     {"dropout", REAL, AT(dropout), 0, 0.99, NULL, "0", "0.1", false, "probability of dropping an activation"},
+    {"head-dropout", REAL, AT(head_dropout), 0, 0.99, NULL, "0", "0", false,
+     "probability of dropping a whole attention head, for each sequence"},
+    {"head-gates", CHOICE, AT(head_gates), 0, 0, "none|l0", "none", "none", false,
+     "a gate for each head that can learn to shut (l0: hard concrete)"},
+    {"gate-penalty", REAL, AT(gate_penalty), 0, 1e6, NULL, "0", "0", false,
+     "added to the objective for each gate expected open, in nats per token"},
+    {"disagreement", CHOICE, AT(disagreement), 0, 0, "none|subspace|positions|outputs", "none", "none", false,
+     "in what the heads of an attention are to differ"},
+    {"disagreement-weight", REAL, AT(disagreement_weight), 0, 1e6, NULL, "0", "0", false,
+     "and how much of it comes off the objective"},
     {"label-smoothing", REAL, AT(label_smoothing), 0, 0.99, NULL, "0", "0.1", false,
      "probability spread over all tokens"},
     {"steps", WHOLE, AT(steps), 1, COUNT_MAX, NULL, "2500", "6000", true, "updates in all"},
@@ -419,6 +429,14 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
     return th_error_set(error, TH_EINVAL,
                         "--tie %s: source and target have vocabularies of their own: want --vocabulary joint",
                         s->tie);
+  bool gates = !strcmp(s->head_gates, "l0"), disagree = strcmp(s->disagreement, "none") != 0;
+  if (s->gate_penalty > 0 && !gates)
+    return th_error_set(error, TH_EINVAL, "--gate-penalty %g wants gates: --head-gates l0, too",
+                        s->gate_penalty);
+  if (disagree != (s->disagreement_weight > 0))
+    return th_error_set(error, TH_EINVAL,
+                        "--disagreement %s with --disagreement-weight %g: want both, or neither",
+                        s->disagreement, s->disagreement_weight);
   bool pre = !strcmp(s->norm, "pre");
   int64_t longest = settings_longest(s);
   if (s->room && s->room < longest)
@@ -436,6 +454,8 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
                 .feed_forward = s->feed_forward,
                 .activation = activation,
                 .dropout = s->dropout,
+                .head_gates = gates,
+                .head_dropout = s->head_dropout,
                 .norm_first = pre},
       .positions =
           (th_positions)choice_of(table[row_of("positions")].choices, s->positions), /* in this order */

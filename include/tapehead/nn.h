@@ -19,6 +19,7 @@ typedef enum {
   TH_INIT_ZEROS,
   TH_INIT_ONES,
   TH_INIT_NORMAL, /* mean 0, deviation `scale` */
+  TH_INIT_CONSTANT, /* `scale` */
   TH_INIT_XAVIER  /* uniform in +-sqrt(6 / (fan in + fan out)): Glorot & Bengio 2010, equation 16 */
 } th_init_kind;
 
@@ -163,6 +164,8 @@ typedef struct th_nn_attention {
   th_nn_linear out;    /* [E, H*V] */
   th_param *gate;      /* [H] or NULL for ones: multiplies each head's output before the output projection */
   double dropout;      /* of the weights, while the tape trains */
+  th_param *gate_logits; /* [H] or NULL: hard concrete gates, which multiply likewise */
+  double head_dropout;   /* of whole heads, for each sequence, while the tape trains */
   const th_nn_positions *positions; /* of self-attention, borrowed; NULL: the inputs know theirs */
   bool separate; /* three products where one would do; the result is the same to rounding */
   th_attention_kind kind;
@@ -175,8 +178,14 @@ typedef struct th_nn_attention_config {
   double dropout;
   th_attention_kind kind;
   int layer;
+  bool gates; /* with gate_logits */
+  double head_dropout;
 } th_nn_attention_config;
 th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_nn_attention_config *config);
+
+/* What multiplies the output of each head where nothing trains: gate times hard concrete gate, gates [heads]. */
+void th_nn_attention_gates(const th_nn_attention *layer, double *gates);
+#define TH_GATE_LOGIT 2 /* where logits begin: 97 % of the gates are open, and at evaluation each is 0.957 */
 
 /* One look inside: what an attention computed, vars of its tape. */
 typedef struct th_seen {
@@ -193,6 +202,19 @@ typedef struct th_tap {
   void (*see)(void *context, const th_nn_attention *layer, th_seen *seen);
   void *context;
 } th_tap;
+
+/* How far the heads of one attention differ, which is to be made large: Li et al. 2018, section 3. Over pairs of
+ * different heads i and j, and over the rows that count, minus the mean of
+ *   subspace   cos(V_i, V_j), the values of a key               ("disagreement on subspaces")
+ *   positions  A_i . A_j, the weights of a query                ("on attended positions")
+ *   outputs    cos(O_i, O_j), what the heads say to a query     ("on outputs")
+ * The paper's mean has i = j in it, too: it adds a constant to the cosines, and to the positions a wish for even
+ * weights, which is no disagreement. */
+typedef enum { TH_DISAGREE_SUBSPACE, TH_DISAGREE_POSITIONS, TH_DISAGREE_OUTPUTS } th_disagreement;
+/* A scalar from -1 to 1, of a tap's `seen`. Queries and keys beyond the lengths [B] (NULL: none) do not count. NULL:
+ * there is a single head, or the tape has an error. */
+th_var *th_nn_disagreement(const th_seen *seen, th_disagreement of, const int32_t *query_length,
+                           const int32_t *key_length);
 
 /* x [B,T,E] attends to memory [B,S,E] (NULL: to itself) under mask (NULL: none): [B,T,E]. tap may be NULL. */
 th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var *memory, const th_mask *mask,
@@ -230,6 +252,8 @@ typedef struct th_nn_layer_config {
   int64_t key_width, value_width; /* per head; 0: width / heads */
   th_activation activation;
   double dropout;
+  bool head_gates;     /* a hard concrete gate for each head: Voita et al. 2019, section 5 */
+  double head_dropout; /* of whole heads: Zhou et al. 2020 */
   bool norm_first; /* pre-norm: x + f(norm(x)); otherwise post-norm, as in the paper: norm(x + f(x)) */
 } th_nn_layer_config;
 
@@ -312,6 +336,10 @@ th_status th_transformer_check(const th_transformer_config *config, th_error *er
 th_status th_transformer_new(th_transformer **made, const th_transformer_config *config, th_dtype dtype,
                              uint64_t seed, th_error *error);
 void th_transformer_free(th_transformer *model);
+
+/* How many heads' gates are open, as th_expected_open says, in all attentions: a scalar, and times a penalty
+ * what Voita et al. 2019, section 5.1, add to the loss. NULL: the model has no gates. */
+th_var *th_transformer_open_heads(const th_transformer *model, th_tape *tape);
 
 /* A function that the model's shape has not is an error on the tape. */
 

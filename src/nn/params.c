@@ -78,6 +78,7 @@ static void fill_first_values(const th_param *param, th_random random) {
   switch (param->init.kind) {
   case TH_INIT_ZEROS: break; /* the memory came cleared */
   case TH_INIT_ONES: th_fill(value, 1); break;
+  case TH_INIT_CONSTANT: th_fill(value, param->init.scale); break;
   case TH_INIT_NORMAL: th_fill_normal(value, 0, param->init.scale, random); break;
   case TH_INIT_XAVIER: th_fill_uniform(value, -bound, bound, random); break;
   }
