@@ -18,9 +18,9 @@ extern "C" {
 typedef enum {
   TH_INIT_ZEROS,
   TH_INIT_ONES,
-  TH_INIT_NORMAL, /* mean 0, deviation `scale` */
+  TH_INIT_NORMAL,   /* mean 0, deviation `scale` */
   TH_INIT_CONSTANT, /* `scale` */
-  TH_INIT_XAVIER  /* uniform in +-sqrt(6 / (fan in + fan out)): Glorot & Bengio 2010, equation 16 */
+  TH_INIT_XAVIER    /* uniform in +-sqrt(6 / (fan in + fan out)): Glorot & Bengio 2010, equation 16 */
 } th_init_kind;
 
 typedef struct th_init {
@@ -36,6 +36,7 @@ typedef struct th_param {
   th_init init;
   th_tensor value, grad; /* data is NULL until th_params_make */
   bool decays; /* weight decay acts on it: true for more than one axis, so not for biases and norms */
+  double rate; /* the learning rate is multiplied by it: 1, if nobody says otherwise */
 } th_param;
 
 /* Owns every parameter of a model: values in one block, gradients in another, so that an optimizer is
@@ -164,8 +165,8 @@ typedef struct th_nn_attention {
   th_nn_linear out;    /* [E, H*V] */
   th_param *gate;      /* [H] or NULL for ones: multiplies each head's output before the output projection */
   double dropout;      /* of the weights, while the tape trains */
-  th_param *gate_logits; /* [H] or NULL: hard concrete gates, which multiply likewise */
-  double head_dropout;   /* of whole heads, for each sequence, while the tape trains */
+  th_param *gate_logits;            /* [H] or NULL: hard concrete gates, which multiply likewise */
+  double head_dropout;              /* of whole heads, for each sequence, while the tape trains */
   const th_nn_positions *positions; /* of self-attention, borrowed; NULL: the inputs know theirs */
   bool separate; /* three products where one would do; the result is the same to rounding */
   th_attention_kind kind;
@@ -186,6 +187,8 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
 /* What multiplies the output of each head where nothing trains: gate times hard concrete gate, gates [heads]. */
 void th_nn_attention_gates(const th_nn_attention *layer, double *gates);
 #define TH_GATE_LOGIT 2 /* where logits begin: 97 % of the gates are open, and at evaluation each is 0.957 */
+#define TH_GATE_RATE \
+  10 /* th_param.rate of logits: to shut is a way of 4.4, and Adam's steps are of the rate's size */
 
 /* One look inside: what an attention computed, vars of its tape. */
 typedef struct th_seen {
@@ -254,7 +257,7 @@ typedef struct th_nn_layer_config {
   double dropout;
   bool head_gates;     /* a hard concrete gate for each head: Voita et al. 2019, section 5 */
   double head_dropout; /* of whole heads: Zhou et al. 2020 */
-  bool norm_first; /* pre-norm: x + f(norm(x)); otherwise post-norm, as in the paper: norm(x + f(x)) */
+  bool norm_first;     /* pre-norm: x + f(norm(x)); otherwise post-norm, as in the paper: norm(x + f(x)) */
 } th_nn_layer_config;
 
 typedef struct th_nn_encoder_layer {

@@ -33,6 +33,7 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
   if (c->gates)
     layer.gate_logits = th_params_add(set, name, "gate_logits",
                                       (th_init){.kind = TH_INIT_CONSTANT, .scale = TH_GATE_LOGIT}, 1, &heads);
+  if (layer.gate_logits) layer.gate_logits->rate = TH_GATE_RATE;
   return layer;
 }
 

@@ -9,7 +9,8 @@ static const char *under(char text[TH_NAME_MAX], const char *name, const char *p
 static th_nn_attention attention_of(th_params *set, const char *name, const char *part,
                                     const th_nn_layer_config *c, th_attention_kind kind, int layer) {
   char text[TH_NAME_MAX];
-  th_nn_attention_config config = {c->width, c->heads, c->key_width, c->value_width, c->dropout, kind, layer, c->head_gates, c->head_dropout};
+  th_nn_attention_config config = {c->width, c->heads, c->key_width,  c->value_width, c->dropout,
+                                   kind,     layer,    c->head_gates, c->head_dropout};
   return th_nn_attention_make(set, under(text, name, part), &config);
 }
 

@@ -66,6 +66,7 @@ th_param *th_params_add(th_params *set, const char *prefix, const char *suffix, 
   memcpy(param->name, name, sizeof name);
   param->init = init;
   param->decays = ndim > 1;
+  param->rate = 1;
   param->value = param->grad = th_tensor_of(NULL, TH_F32, ndim, shape);
   return set->items[set->count++] = param;
 }
