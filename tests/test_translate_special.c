@@ -84,8 +84,9 @@ static double last_metric(const char *path, const char *key) {
 
 Test(translate_special, a_penalty_shuts_heads_and_the_reported_loss_is_without_it) {
   works("train " SMALL " --head-gates l0 --gate-penalty 0 --steps 60 --report-every 60 --out free");
-  works("train " SMALL
-        " --head-gates l0 --gate-penalty 100 --warmup 1 --steps 300 --report-every 300 --out dear");
+  works(
+      "train " SMALL
+      " --head-gates l0 --gate-penalty 100 --rate 0.01 --warmup 1 --steps 150 --report-every 150 --out dear");
   double open = last_metric("free/metrics.jsonl", "open_heads"),
          few = last_metric("dear/metrics.jsonl", "open_heads");
   cr_expect(open > 4 && open <= 6, "%g of 6", open);
