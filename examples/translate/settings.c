@@ -412,8 +412,8 @@ int64_t settings_longest(const settings *s) {
   return s->max_length;
 }
 
-th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,
-                         th_transformer_config *config, th_error *error) {
+/* Settings that want others. */
+static th_status check_choices(const settings *s, th_error *error) {
   if (s->patience && !s->validate_every)
     return th_error_set(error, TH_EINVAL, "--patience %lld counts validations: want a --validate-every, too",
                         (long long)s->patience);
@@ -421,6 +421,20 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
     return th_error_set(error, TH_EINVAL,
                         "--batch-tokens %lld is for pairs: a toy task takes --batch sequences",
                         (long long)s->batch_tokens);
+  if (s->gate_penalty > 0 && !strcmp(s->head_gates, "none"))
+    return th_error_set(error, TH_EINVAL, "--gate-penalty %g wants gates: --head-gates l0, too",
+                        s->gate_penalty);
+  if ((strcmp(s->disagreement, "none") != 0) != (s->disagreement_weight > 0))
+    return th_error_set(error, TH_EINVAL,
+                        "--disagreement %s with --disagreement-weight %g: want both, or neither",
+                        s->disagreement, s->disagreement_weight);
+  return TH_OK;
+}
+
+th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,
+                         th_transformer_config *config, th_error *error) {
+  th_status status = check_choices(s, error);
+  if (status) return status;
   th_activation activation = !strcmp(s->activation, "gelu")        ? TH_ACT_GELU
                              : !strcmp(s->activation, "gelu-tanh") ? TH_ACT_GELU_TANH
                                                                    : TH_ACT_RELU;
@@ -429,14 +443,6 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
     return th_error_set(error, TH_EINVAL,
                         "--tie %s: source and target have vocabularies of their own: want --vocabulary joint",
                         s->tie);
-  bool gates = !strcmp(s->head_gates, "l0"), disagree = strcmp(s->disagreement, "none") != 0;
-  if (s->gate_penalty > 0 && !gates)
-    return th_error_set(error, TH_EINVAL, "--gate-penalty %g wants gates: --head-gates l0, too",
-                        s->gate_penalty);
-  if (disagree != (s->disagreement_weight > 0))
-    return th_error_set(error, TH_EINVAL,
-                        "--disagreement %s with --disagreement-weight %g: want both, or neither",
-                        s->disagreement, s->disagreement_weight);
   bool pre = !strcmp(s->norm, "pre");
   int64_t longest = settings_longest(s);
   if (s->room && s->room < longest)
@@ -454,7 +460,7 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
                 .feed_forward = s->feed_forward,
                 .activation = activation,
                 .dropout = s->dropout,
-                .head_gates = gates,
+                .head_gates = !strcmp(s->head_gates, "l0"),
                 .head_dropout = s->head_dropout,
                 .norm_first = pre},
       .positions =
