@@ -1,7 +1,7 @@
 /* How far the heads of an attention differ: Li et al. 2018. */
 #include "tapehead/nn.h"
 
-#define TINY 1e-8 /* added to squared lengths: what a shut gate left of a head is no direction */
+#define TINY 1e-12 /* added to squared lengths: what a shut gate left of a head is no direction */
 
 static th_var *number(th_tape *tape, th_dtype dtype, double value) {
   th_tensor t;
