@@ -11,17 +11,6 @@ TestSuite(translate_special, .init = enter_directory, .fini = leave_directory);
   "train " SMALL_PAIRS " --dropout 0.1 --save-every 7 --batch-tokens 80 --accumulate 2 --validate-every 3 " \
   "--average 3 --ema 0.9"
 
-static void assert_same_run(const char *a, const char *b) {
-  static const char *const files[] = {"model", "optimizer", "best", "average", "ema"};
-  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-    char a_path[64], b_path[64];
-    snprintf(a_path, sizeof a_path, "%s/%s.safetensors", a, files[i]);
-    snprintf(b_path, sizeof b_path, "%s/%s.safetensors", b, files[i]);
-    cr_assert_eq(exists(a_path), exists(b_path), "only one of %s and %s is there", a_path, b_path);
-    if (exists(a_path)) cr_assert(same_bytes(a_path, b_path), "%s and %s differ", a_path, b_path);
-  }
-}
-
 static void assert_other_model(const char *a, const char *b) {
   char a_path[64], b_path[64];
   snprintf(a_path, sizeof a_path, "%s/model.safetensors", a);
