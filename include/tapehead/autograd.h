@@ -142,6 +142,7 @@ th_var *th_dropout(th_var *x, double p);
 #define TH_CONCRETE_GAMMA (-0.1)
 #define TH_CONCRETE_ZETA 1.1
 th_var *th_hard_concrete(th_var *logits);
+double th_quiet_gate(double logit); /* equation 13 of one logit, without a tape */
 /* How many of them are not 0, on the mean over u: sum of sigmoid(logit - beta log(-gamma / zeta)), equation 12,
  * from small ops. A scalar. */
 th_var *th_expected_open(th_var *logits);

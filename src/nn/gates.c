@@ -1,8 +1,6 @@
 /* Gates of heads, given or learned (Voita et al. 2019), and dropout of whole heads (Zhou et al. 2020). */
 #include "gates.h"
 
-#include <math.h>
-
 /* ---- while computing ------------------------------------------------------------------------------------------- */
 
 /* [B,H,1,1]: 0 for a head that is dropped from a sequence, H / (number of heads kept) for the others: Zhou et al.
@@ -48,9 +46,7 @@ th_var *th_nn_gated(const th_nn_attention *layer, th_var *heads) {
 void th_nn_attention_gates(const th_nn_attention *layer, double *gates) {
   for (int64_t h = 0; h < layer->heads; h++) {
     gates[h] = layer->gate ? th_tensor_get(&layer->gate->value, h) : 1;
-    if (!layer->gate_logits) continue;
-    double s = 1 / (1 + exp(-th_tensor_get(&layer->gate_logits->value, h)));
-    gates[h] *= fmin(1, fmax(0, s * (TH_CONCRETE_ZETA - TH_CONCRETE_GAMMA) + TH_CONCRETE_GAMMA));
+    if (layer->gate_logits) gates[h] *= th_quiet_gate(th_tensor_get(&layer->gate_logits->value, h));
   }
 }
 
