@@ -79,9 +79,9 @@ static th_tensor plain_heads(bench *b) {
 
 /* ---- gates ------------------------------------------------------------------------------------- */
 
-TestSuite(gates);
+TestSuite(head_gates);
 
-Test(gates, are_declared_only_where_they_are_asked_for) {
+Test(head_gates, are_declared_only_where_they_are_asked_for) {
   bench with = open_bench((th_nn_attention_config){.gates = true}),
         without = open_bench((th_nn_attention_config){0});
   const th_param *logits = th_params_find(with.params, "attention.gate_logits");
@@ -93,7 +93,7 @@ Test(gates, are_declared_only_where_they_are_asked_for) {
   close_bench(&with), close_bench(&without);
 }
 
-Test(gates, at_evaluation_are_what_they_are_said_to_be) {
+Test(head_gates, at_evaluation_are_what_they_are_said_to_be) {
   bench b = open_bench((th_nn_attention_config){.gates = true});
   double gates[HEADS];
   set_logits(&b, -2.5, -1, 1, 2.5);
@@ -107,7 +107,7 @@ Test(gates, at_evaluation_are_what_they_are_said_to_be) {
   close_bench(&b);
 }
 
-Test(gates, given_and_learned_ones_multiply) {
+Test(head_gates, given_and_learned_ones_multiply) {
   bench b = open_bench((th_nn_attention_config){.gates = true});
   double gates[HEADS];
   th_params *set = th_params_new();
@@ -123,7 +123,7 @@ Test(gates, given_and_learned_ones_multiply) {
   close_bench(&b);
 }
 
-Test(gates, while_training_are_drawn_once_for_a_batch_and_anew_for_the_next) {
+Test(head_gates, while_training_are_drawn_once_for_a_batch_and_anew_for_the_next) {
   bench b = open_bench((th_nn_attention_config){.gates = true});
   set_logits(&b, 0, 0, 0, 0);
   th_tensor without = plain_heads(&b), first = heads_at(&b, 1), again = heads_at(&b, 1),
@@ -136,7 +136,7 @@ Test(gates, while_training_are_drawn_once_for_a_batch_and_anew_for_the_next) {
   close_bench(&b);
 }
 
-Test(gates, are_open_as_often_as_the_penalty_counts) {
+Test(head_gates, are_open_as_often_as_the_penalty_counts) {
   desk d = desk_open();
   const double at[] = {-4, -1.6, 0, 2};
   for (int i = 0; i < 4; i++) {
@@ -174,7 +174,7 @@ static th_transformer *model_of(th_transformer_shape shape, bool gates) {
   return m;
 }
 
-Test(gates, of_every_attention_of_a_model_are_counted) {
+Test(head_gates, of_every_attention_of_a_model_are_counted) {
   const int attentions[] = {2 + 3 + 3, 3, 2}; /* by shape */
   th_tape *tape = th_tape_new(NULL);
   double one = 1 / (1 + exp(-2 + 2.0 / 3 * log(0.1 / 1.1)));
@@ -192,7 +192,7 @@ Test(gates, of_every_attention_of_a_model_are_counted) {
   th_tape_free(tape);
 }
 
-Test(gates, move_at_a_rate_of_their_own) {
+Test(head_gates, move_at_a_rate_of_their_own) {
   th_params *set = th_params_new();
   th_adam adam;
   th_param *plain = th_params_add(set, NULL, "plain", (th_init){.kind = TH_INIT_ONES}, SHAPE(2, 3));
