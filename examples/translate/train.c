@@ -13,8 +13,8 @@ static void note_signal(int number) { stop_signal = number; }
 /* ---- one update ------------------------------------------------------------------------------------- */
 
 /* Forward and backward of batch `number`: adds to the gradients its share of the update's, which is its share of
- * the update's tokens, and to `loss` likewise: the loss
- * alone, whatever else the objective has. */
+ * the update's tokens, and to `loss` likewise: that
+ * is the loss alone, whatever else the objective has. */
 static th_status add_gradient(run *r, const batch *b, int64_t number, float share, double *loss,
                               th_error *error) {
   const settings *s = &r->settings;
