@@ -30,6 +30,7 @@ MADE = [
     "--norm post --positions learned --activation gelu",
     "--norm pre --positions learned --activation gelu-tanh --final-norm no --target-unit word",
     "--norm post --positions sinusoidal --final-norm yes --source-unit word",
+    "--norm pre --positions sinusoidal --head-gates l0 --gate-penalty 5 --head-dropout 0.2",
 ]
 
 

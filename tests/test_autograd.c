@@ -564,7 +564,7 @@ Test(autograd, every_op_says_in_one_line_what_does_not_fit) {
 
 Test(autograd, every_op_that_can_fail_is_among_the_failures) {
   static const char *const any_shape =
-      " scale neg exp log sqrt tanh sigmoid relu gelu_tanh gelu_erf contiguous ";
+      " scale neg exp log sqrt tanh sigmoid relu gelu_tanh gelu_erf hard_concrete contiguous ";
   int count;
   const th_op *const *ops = th_ops(&count);
   for (int i = 0; i < count; i++) {

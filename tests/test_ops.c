@@ -230,6 +230,21 @@ static th_tensor plain_kept(desk *d, const th_tensor *x, double p) {
 
 OP(dropout, th_dropout((training(tape, 9), in[0]), 0.3), plain_kept(d, &in[0], 0.3))
 
+/* ---- gates: the noise is that of dropout's first stream ---------------------------------------- */
+
+static th_tensor plain_gates(desk *d, const th_tensor *x, bool noisy) {
+  th_tensor y = desk_zeros(d, TH_F64, x->ndim, x->shape);
+  for (int64_t i = 0, n = th_tensor_count(x); i < n; i++) {
+    double u = th_random_uniform((th_random){5, 1ull << 63 | 9ull << 20}, (uint64_t)i);
+    double at = noisy ? 1.5 * (log(u / (1 - u)) + P(x)[i]) : P(x)[i];
+    P(&y)[i] = fmin(1, fmax(0, 1.2 / (1 + exp(-at)) - 0.1));
+  }
+  return y;
+}
+
+OP(gates_noisy, th_hard_concrete((training(tape, 9), in[0])), plain_gates(d, &in[0], true))
+OP(gates_quiet, th_hard_concrete(in[0]), plain_gates(d, &in[0], false))
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 #define ATTEND(...) th_attention(in[0], in[1], in[2], &(th_attention_options){__VA_ARGS__})
@@ -412,6 +427,8 @@ static const op_case shaped[] = {
     CASE("attention", "mask of keys", 3, attention_keys, QKV),
     CASE("attention", "all masks, a bias per head", 4, attention_all, QKV, OF(2, 1, 5)),
     CASE("attention", "one tensor for all three", 1, attention_same, OF(2, 3, 5, 4)),
+    CASE("hard_concrete", "with noise", 1, gates_noisy, OF(3, 70)),
+    CASE("hard_concrete", "without", 1, gates_quiet, OF(7)),
     CASE("attention", "with dropout", 3, attention_kept, QKV),
     CASE("attention", "heads as views", 1, attention_views, OF(2, 5, 18)),
     CASE("rotary", "", 1, rotary, OF(2, 3, 5, 6)),

@@ -410,6 +410,46 @@ static void single_ops(const char *folder, th_dtype dtype) {
   end_trial(&t);
 }
 
+/* ---- gates and disagreement of heads -------------------------------------------------------------- */
+
+static th_var *noisy_gates(reference *r, th_var *const *in) {
+  th_tape_train(in[0]->tape, true);
+  th_tape_seed(in[0]->tape, (uint64_t)reference_number(r, "tape_seed"),
+               (uint64_t)reference_number(r, "tape_step"));
+  th_var *gates = th_hard_concrete(in[0]);
+  th_tape_train(in[0]->tape, false);
+  return gates;
+}
+
+static th_var *quiet_gates(reference *r, th_var *const *in) { return (void)r, th_hard_concrete(in[0]); }
+static th_var *expected_open(reference *r, th_var *const *in) { return (void)r, th_expected_open(in[0]); }
+
+static th_var *subspace(reference *r, th_var *const *in) {
+  th_seen seen = {.value = in[0], .weights = in[0], .heads = in[0]};
+  return th_nn_disagreement(&seen, TH_DISAGREE_SUBSPACE, NULL, reference_ids(r, "subspace.input.lengths"));
+}
+static th_var *positions(reference *r, th_var *const *in) {
+  th_seen seen = {.value = in[0], .weights = in[0], .heads = in[0]};
+  return th_nn_disagreement(&seen, TH_DISAGREE_POSITIONS, reference_ids(r, "positions.input.lengths"), NULL);
+}
+static th_var *outputs(reference *r, th_var *const *in) {
+  th_seen seen = {.value = in[0], .weights = in[0], .heads = in[0]};
+  return th_nn_disagreement(&seen, TH_DISAGREE_OUTPUTS, reference_ids(r, "outputs.input.lengths"), NULL);
+}
+
+static void heads(const char *folder, th_dtype dtype) {
+  static const op_case cases[] = {{"noisy", {"logits"}, noisy_gates},
+                                  {"quiet", {"logits"}, quiet_gates},
+                                  {"expected_open", {"logits"}, expected_open},
+                                  {"subspace", {"x"}, subspace},
+                                  {"positions", {"x"}, positions},
+                                  {"outputs", {"x"}, outputs}};
+  trial t;
+  begin_trial(&t, folder, "heads", dtype);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) op_agrees(&t.file, t.tape, &cases[i]);
+  end_trial(&t);
+}
+
 /* Where float has four digits after the point. With a single target the loss is -log softmax, and its
  * gradient softmax minus one-hot: what the file has under log_softmax, in the row [1,2]. */
 static void large_logits(const char *folder, th_dtype dtype) {
@@ -458,6 +498,7 @@ Test(reference, ten_steps_of_adam_and_of_clipped_adamw_agree_with_pytorch) {
   in_double_and_float(ten_steps, DATA);
 }
 Test(reference, single_ops_agree_with_pytorch) { in_double_and_float(single_ops, DATA); }
+Test(reference, gates_and_disagreement_of_heads_agree_with_pytorch) { in_double_and_float(heads, DATA); }
 Test(reference, cross_entropy_of_logits_near_1000_agrees_with_pytorch) {
   in_double_and_float(large_logits, DATA);
 }
@@ -504,6 +545,6 @@ Test(reference, pytorch_installed_here_agrees, .fini = remove_fresh) {
 
   void (*const all[])(const char *folder, th_dtype dtype) = {
       self_attention,    cross_attention, encoder_layer_post, encoder_layer_pre, decoder_layer_post,
-      decoder_layer_pre, transformer,     ten_steps,          single_ops};
+      decoder_layer_pre, transformer,     ten_steps,          single_ops,        heads};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) in_double_and_float(all[i], fresh);
 }

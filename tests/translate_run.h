@@ -298,4 +298,26 @@ HELPER void put_pairs(const char *path, int count) {
   cr_assert_eq(fclose(file), 0);
 }
 
+/* ---- two runs ----------------------------------------------------------------------------------------- */
+
+HELPER void assert_same_file(const char *a, const char *b, const char *file) {
+  char a_path[64], b_path[64];
+  snprintf(a_path, sizeof a_path, "%s/%s", a, file);
+  snprintf(b_path, sizeof b_path, "%s/%s", b, file);
+  cr_assert_eq(exists(a_path), exists(b_path), "only one of %s and %s is there", a_path, b_path);
+  if (exists(a_path)) cr_assert(same_bytes(a_path, b_path), "%s and %s differ", a_path, b_path);
+}
+
+/* In all that training makes, save metrics.jsonl, which also tells how often it reported. */
+HELPER void assert_same_run(const char *a, const char *b) {
+  static const char *const files[] = {"model.safetensors",
+                                      "optimizer.safetensors",
+                                      "best.safetensors",
+                                      "average.safetensors",
+                                      "ema.safetensors",
+                                      "snapshots/step-00000000.safetensors",
+                                      "snapshots/step-00000009.safetensors"};
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) assert_same_file(a, b, files[i]);
+}
+
 #endif

@@ -312,9 +312,22 @@ def save_weights(model, path):
     write_safetensors(path, arrays, {"format": "tapehead model"})
 
 
+def shut_heads(weights):
+    """Gates of heads go into the columns of the output projection that read them.
+
+    At evaluation a gate is min(1, max(0, 1.2 sigmoid(logit) - 0.1)): Louizos et al. 2018, equation 13."""
+    ending = "gate_logits"
+    for name in [name for name in weights if name.endswith(ending)]:
+        gates = (1.2 * weights.pop(name).double().sigmoid() - 0.1).clamp(0, 1)
+        projection = name[: -len(ending)] + "out_proj.weight"
+        columns = weights[projection].shape[1] // len(gates)
+        weights[projection] = weights[projection] * gates.repeat_interleave(columns)
+    return weights
+
+
 def load_weights(model, path):
     """Also across types: a model in double takes the floats as they are."""
-    weights = {name: torch.from_numpy(array) for name, array in read_safetensors(path).items()}
+    weights = shut_heads({name: torch.from_numpy(array) for name, array in read_safetensors(path).items()})
     named = dict(model.named_parameters())
     tied = {name: weights["target_embedding.weight"] for name in model.state_dict() if name not in named}
     model.load_state_dict(weights | tied)

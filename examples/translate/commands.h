@@ -30,8 +30,13 @@ const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *id
 th_status write_attention(run *r, const int32_t *source, int64_t source_length, const th_hypothesis *made,
                           const char *path, th_error *error);
 
-/* Forward and loss of a batch, on the run's tape as it is set. */
-th_var *batch_loss(run *r, const batch *b, double smoothing);
+/* Forward and loss of a batch, on the run's tape as it is set. tap may be NULL. */
+th_var *batch_loss(run *r, const batch *b, double smoothing, const th_tap *tap);
+/* What training makes small: the loss, plus --gate-penalty times the heads whose gates are expected open, less
+ * --disagreement-weight times the mean disagreement of an attention's heads. *loss is the loss alone. */
+th_var *objective(run *r, const batch *b, th_var **loss);
+/* How many gates of heads are expected open now; resets the tape. 0 without gates. */
+double open_heads(run *r);
 
 /* The live line, or plain lines where standard output is no terminal. */
 typedef struct progress {

@@ -10,7 +10,7 @@ static bool is_due(const run *r, int64_t every) { return every && r->step % ever
 
 /* ---- reports ------------------------------------------------------------------------------------------- */
 
-#define VALUES_MAX 8
+#define VALUES_MAX 9
 
 typedef struct line { /* of metrics.jsonl */
   th_metric value[VALUES_MAX];
@@ -34,6 +34,7 @@ static th_status report(run *r, progress *p, line *l, th_error *error) {
   add(l, "token_accuracy", s.token_accuracy);
   add(l, "exact_match", s.exact_match);
   add(l, "character_errors", s.character_errors);
+  if (r->model->config.layer.head_gates) add(l, "open_heads", open_heads(r));
   h->loss = h->norm = 0, h->updates = 0;
   progress_report(p, r, loss, &s);
   return TH_OK;
@@ -46,7 +47,7 @@ static th_status add_losses(run *r, const batch *b, double *sum, th_error *error
   th_tape_reset(r->tape);
   th_tape_record(r->tape, false);
   th_tape_train(r->tape, false);
-  th_var *mean = batch_loss(r, b, 0);
+  th_var *mean = batch_loss(r, b, 0, NULL);
   const th_error *failed = th_tape_error(r->tape);
   th_status status = failed ? th_error_set(error, failed->status, "%s", failed->text) : TH_OK;
   if (!status) *sum += th_tensor_get(&mean->value, 0) * (double)b->tokens;

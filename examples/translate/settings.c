@@ -76,6 +76,16 @@ static const setting table[] = {
     {"weights", CHOICE, AT(weights), 0, 0, "paper|xavier", "paper", "paper", false,
      "first values of the embeddings"},
     {"dropout", REAL, AT(dropout), 0, 0.99, NULL, "0", "0.1", false, "probability of dropping an activation"},
+    {"head-dropout", REAL, AT(head_dropout), 0, 0.99, NULL, "0", "0", false,
+     "probability of dropping a whole attention head, for each sequence"},
+    {"head-gates", CHOICE, AT(head_gates), 0, 0, "none|l0", "none", "none", false,
+     "a gate for each head that can learn to shut (l0: hard concrete)"},
+    {"gate-penalty", REAL, AT(gate_penalty), 0, 1e6, NULL, "0", "0", false,
+     "added to the objective for each gate expected open, in nats per token"},
+    {"disagreement", CHOICE, AT(disagreement), 0, 0, "none|subspace|positions|outputs", "none", "none", false,
+     "in what the heads of an attention are to differ"},
+    {"disagreement-weight", REAL, AT(disagreement_weight), 0, 1e6, NULL, "0", "0", false,
+     "and how much of it comes off the objective"},
     {"label-smoothing", REAL, AT(label_smoothing), 0, 0.99, NULL, "0", "0.1", false,
      "probability spread over all tokens"},
     {"steps", WHOLE, AT(steps), 1, COUNT_MAX, NULL, "2500", "6000", true, "updates in all"},
@@ -406,8 +416,8 @@ int64_t settings_longest(const settings *s) {
   return s->max_length;
 }
 
-th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,
-                         th_transformer_config *config, th_error *error) {
+/* Settings that want others. */
+static th_status check_choices(const settings *s, th_error *error) {
   if (s->patience && !s->validate_every)
     return th_error_set(error, TH_EINVAL, "--patience %lld counts validations: want a --validate-every, too",
                         (long long)s->patience);
@@ -415,6 +425,20 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
     return th_error_set(error, TH_EINVAL,
                         "--batch-tokens %lld is for pairs: a toy task takes --batch sequences",
                         (long long)s->batch_tokens);
+  if (s->gate_penalty > 0 && !strcmp(s->head_gates, "none"))
+    return th_error_set(error, TH_EINVAL, "--gate-penalty %g wants gates: --head-gates l0, too",
+                        s->gate_penalty);
+  if ((strcmp(s->disagreement, "none") != 0) != (s->disagreement_weight > 0))
+    return th_error_set(error, TH_EINVAL,
+                        "--disagreement %s with --disagreement-weight %g: want both, or neither",
+                        s->disagreement, s->disagreement_weight);
+  return TH_OK;
+}
+
+th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,
+                         th_transformer_config *config, th_error *error) {
+  th_status status = check_choices(s, error);
+  if (status) return status;
   th_activation activation = !strcmp(s->activation, "gelu")        ? TH_ACT_GELU
                              : !strcmp(s->activation, "gelu-tanh") ? TH_ACT_GELU_TANH
                                                                    : TH_ACT_RELU;
@@ -440,6 +464,8 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
                 .feed_forward = s->feed_forward,
                 .activation = activation,
                 .dropout = s->dropout,
+                .head_gates = !strcmp(s->head_gates, "l0"),
+                .head_dropout = s->head_dropout,
                 .norm_first = pre},
       .positions =
           (th_positions)choice_of(table[row_of("positions")].choices, s->positions), /* in this order */

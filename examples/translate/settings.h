@@ -21,7 +21,9 @@ typedef struct settings {
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
   char pruned[PATH_TEXT]; /* heads that the model goes without: head_list.h */
   char norm[16], final_norm[16], activation[16], positions[16], tie[16], weights[16];
-  double dropout, label_smoothing;
+  double dropout, head_dropout, label_smoothing;
+  char head_gates[16], disagreement[16]; /* none or l0; none, subspace, positions or outputs */
+  double gate_penalty, disagreement_weight;
   int64_t steps, batch, batch_tokens, accumulate, warmup;
   double rate, clip, weight_decay, ema;
   char schedule[16], decay[16];

@@ -119,6 +119,7 @@ th_status summarise(run *r, double seconds, int64_t first_step, th_error *error)
   printf("  token accuracy        %6.2f %%\n", 100 * all.token_accuracy);
   printf("  character error rate  %6.2f %%\n", 100 * all.character_errors);
   printf("  loss                  %.5f\n", all.loss);
+  if (r->model->config.layer.head_gates) printf("  open gates of heads   %6.2f\n", open_heads(r));
   if (keeps(r, RUN_BEST) || keeps(r, RUN_AVERAGE) || keeps(r, RUN_EMA))
     status = compare_weights(r, &all, error);
   if (status) return status;

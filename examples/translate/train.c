@@ -12,14 +12,9 @@ static void note_signal(int number) { stop_signal = number; }
 
 /* ---- one update ------------------------------------------------------------------------------------- */
 
-th_var *batch_loss(run *r, const batch *b, double smoothing) {
-  th_var *memory = th_transformer_encode(r->model, r->tape, &b->source, b->source_length, NULL);
-  th_var *logits = th_transformer_decode(r->model, memory, b->source_length, &b->input, NULL);
-  return th_cross_entropy(logits, &b->output, smoothing);
-}
-
 /* Forward and backward of batch `number`: adds to the gradients its share of the update's, which is its share of
- * the update's tokens, and to `loss` likewise. */
+ * the update's tokens, and to `loss` likewise: that
+ * is the loss alone, whatever else the objective has. */
 static th_status add_gradient(run *r, const batch *b, int64_t number, float share, double *loss,
                               th_error *error) {
   const settings *s = &r->settings;
@@ -27,8 +22,8 @@ static th_status add_gradient(run *r, const batch *b, int64_t number, float shar
   th_tape_reset(r->tape);
   th_tape_train(r->tape, true);
   th_tape_seed(r->tape, (uint64_t)s->seed, (uint64_t)number);
-  th_var *mean = batch_loss(r, b, s->label_smoothing);
-  th_backward(mean, &weight);
+  th_var *mean;
+  th_backward(objective(r, b, &mean), &weight);
   const th_error *failed = th_tape_error(r->tape);
   if (failed)
     return th_error_set(error, failed->status, "step %lld: %s", (long long)r->step + 1, failed->text);

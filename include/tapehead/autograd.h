@@ -134,6 +134,19 @@ th_var *th_layer_norm(th_var *x, th_var *weight, th_var *bias, double epsilon);
 /* Zeroes each element with probability p and scales the rest by 1 / (1 - p), while the tape trains. */
 th_var *th_dropout(th_var *x, double p);
 
+/* Gates from 0 to 1 that can be shut for good: hard concrete (Louizos et al. 2018). While the tape trains each is
+ *   min(1, max(0, sigmoid((log u - log(1 - u) + logit) / beta) (zeta - gamma) + gamma)),  u uniform in [0, 1)
+ * (equations 10 and 11), drawn as dropout draws; else min(1, max(0, sigmoid(logit) (zeta - gamma) + gamma))
+ * (equation 13). beta, gamma and zeta are those of their experiments. */
+#define TH_CONCRETE_BETA (2.0 / 3)
+#define TH_CONCRETE_GAMMA (-0.1)
+#define TH_CONCRETE_ZETA 1.1
+th_var *th_hard_concrete(th_var *logits);
+double th_quiet_gate(double logit); /* equation 13 of one logit, without a tape */
+/* How many of them are not 0, on the mean over u: sum of sigmoid(logit - beta log(-gamma / zeta)), equation 12,
+ * from small ops. A scalar. */
+th_var *th_expected_open(th_var *logits);
+
 /* Mean over the targets that count of -sum_i t_i log softmax(logits)_i, with t = (1 - s) one-hot + s / n
  * (label smoothing: Szegedy et al. 2016, section 7). logits [..,n]; targets TH_I32 [..], copied; a
  * negative target is ignored; with none left the loss is 0. Gives a scalar. */
@@ -261,6 +274,8 @@ th_var *th_here(th_var *made, const char *file, int line);
 #define th_log_softmax(...) th_here(th_log_softmax(__VA_ARGS__), __FILE__, __LINE__)
 #define th_layer_norm(...) th_here(th_layer_norm(__VA_ARGS__), __FILE__, __LINE__)
 #define th_dropout(...) th_here(th_dropout(__VA_ARGS__), __FILE__, __LINE__)
+#define th_hard_concrete(...) th_here(th_hard_concrete(__VA_ARGS__), __FILE__, __LINE__)
+#define th_expected_open(...) th_here(th_expected_open(__VA_ARGS__), __FILE__, __LINE__)
 #define th_cross_entropy(...) th_here(th_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
 #define th_attention(...) th_here(th_attention(__VA_ARGS__), __FILE__, __LINE__)
 #define th_attention_weights(...) th_here(th_attention_weights(__VA_ARGS__), __FILE__, __LINE__)

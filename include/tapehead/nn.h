@@ -18,8 +18,9 @@ extern "C" {
 typedef enum {
   TH_INIT_ZEROS,
   TH_INIT_ONES,
-  TH_INIT_NORMAL, /* mean 0, deviation `scale` */
-  TH_INIT_XAVIER  /* uniform in +-sqrt(6 / (fan in + fan out)): Glorot & Bengio 2010, equation 16 */
+  TH_INIT_NORMAL,   /* mean 0, deviation `scale` */
+  TH_INIT_CONSTANT, /* `scale` */
+  TH_INIT_XAVIER    /* uniform in +-sqrt(6 / (fan in + fan out)): Glorot & Bengio 2010, equation 16 */
 } th_init_kind;
 
 typedef struct th_init {
@@ -35,6 +36,7 @@ typedef struct th_param {
   th_init init;
   th_tensor value, grad; /* data is NULL until th_params_make */
   bool decays; /* weight decay acts on it: true for more than one axis, so not for biases and norms */
+  double rate; /* the learning rate is multiplied by it: 1, if nobody says otherwise */
 } th_param;
 
 /* Owns every parameter of a model: values in one block, gradients in another, so that an optimizer is
@@ -176,6 +178,8 @@ typedef struct th_nn_attention {
   th_nn_linear out;      /* [E, H*V] */
   th_param *gate; /* [H] or NULL for ones: multiplies each head's output before the output projection */
   double dropout; /* of the weights, while the tape trains */
+  th_param *gate_logits;            /* [H] or NULL: hard concrete gates, which multiply likewise */
+  double head_dropout;              /* of whole heads, for each sequence, while the tape trains */
   const th_nn_positions *positions; /* of self-attention, borrowed; NULL: the inputs know theirs */
   bool separate; /* three products where one would do; the result is the same to rounding */
   th_attention_kind kind;
@@ -189,10 +193,18 @@ typedef struct th_nn_attention_config {
   th_attention_kind kind;
   int layer;
   th_nn_heads kept; /* of `heads`, those that it has; the numbers must live as long as it does */
+  bool gates;       /* with gate_logits */
+  double head_dropout;
 } th_nn_attention_config;
 th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_nn_attention_config *config);
 /* The number in the whole model of the head at `place`, 0 to H - 1. */
 int64_t th_nn_head_number(const th_nn_attention *layer, int64_t place);
+
+/* What multiplies the output of each head where nothing trains: gate times hard concrete gate, gates [heads]. */
+void th_nn_attention_gates(const th_nn_attention *layer, double *gates);
+#define TH_GATE_LOGIT 2 /* where logits begin: 97 % of the gates are open, and at evaluation each is 0.957 */
+#define TH_GATE_RATE \
+  10 /* th_param.rate of logits: to shut is a way of 4.4, and Adam's steps are of the rate's size */
 
 /* One look inside: what an attention computed, vars of its tape. */
 typedef struct th_seen {
@@ -209,6 +221,19 @@ typedef struct th_tap {
   void (*see)(void *context, const th_nn_attention *layer, th_seen *seen);
   void *context;
 } th_tap;
+
+/* How far the heads of one attention differ, which is to be made large: Li et al. 2018, section 3. Over pairs of
+ * different heads i and j, and over the rows that count, minus the mean of
+ *   subspace   cos(V_i, V_j), the values of a key               ("disagreement on subspaces")
+ *   positions  A_i . A_j, the weights of a query                ("on attended positions")
+ *   outputs    cos(O_i, O_j), what the heads say to a query     ("on outputs")
+ * The paper's mean has i = j in it, too: it adds a constant to the cosines, and to the positions a wish for even
+ * weights, which is no disagreement. */
+typedef enum { TH_DISAGREE_SUBSPACE, TH_DISAGREE_POSITIONS, TH_DISAGREE_OUTPUTS } th_disagreement;
+/* A scalar from -1 to 1, of a tap's `seen`. Queries and keys beyond the lengths [B] (NULL: none) do not count. NULL:
+ * there is a single head, or the tape has an error. */
+th_var *th_nn_disagreement(const th_seen *seen, th_disagreement of, const int32_t *query_length,
+                           const int32_t *key_length);
 
 /* x [B,T,E] attends to memory [B,S,E] (NULL: to itself) under mask (NULL: none): [B,T,E]. tap may be NULL. */
 th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var *memory, const th_mask *mask,
@@ -246,7 +271,9 @@ typedef struct th_nn_layer_config {
   int64_t key_width, value_width; /* per head; 0: width / heads */
   th_activation activation;
   double dropout;
-  bool norm_first; /* pre-norm: x + f(norm(x)); otherwise post-norm, as in the paper: norm(x + f(x)) */
+  bool head_gates;     /* a hard concrete gate for each head: Voita et al. 2019, section 5 */
+  double head_dropout; /* of whole heads: Zhou et al. 2020 */
+  bool norm_first;     /* pre-norm: x + f(norm(x)); otherwise post-norm, as in the paper: norm(x + f(x)) */
   th_nn_heads self, cross; /* those that its attentions have; the numbers must live as long as the layer */
 } th_nn_layer_config;
 
@@ -346,6 +373,10 @@ th_nn_attention *th_transformer_attention(const th_transformer *model, int index
  * (th_nn_attention.gate) are multiplied into the new model's out_proj.weight, and it has none. */
 th_status th_transformer_prune(th_transformer **made, const th_transformer *model, const bool *remove,
                                th_error *error);
+
+/* How many heads' gates are open, as th_expected_open says, in all attentions: a scalar, and times a penalty
+ * what Voita et al. 2019, section 5.1, add to the loss. NULL: the model has no gates. */
+th_var *th_transformer_open_heads(const th_transformer *model, th_tape *tape);
 
 /* A function that the model's shape has not is an error on the tape. */
 

@@ -16,10 +16,11 @@ typedef struct th_adam_config {
   bool decay_all; /* every parameter decays, not only those that say so (th_param.decays) */
 } th_adam_config;
 
-/* Neighbouring parameters that all decay, or all do not: elements up to `end` of th_params_values. */
+/* Neighbouring parameters that are treated alike: elements up to `end` of th_params_values. */
 typedef struct th_adam_run {
   int64_t end;
   bool decays;
+  double rate; /* th_param.rate */
 } th_adam_run;
 
 /* Adam (Kingma & Ba 2015, algorithm 1) with bias correction; decoupled decay: Loshchilov & Hutter 2019,

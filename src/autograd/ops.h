@@ -24,7 +24,7 @@ bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /*
   X(matmul) X(linear) \
   X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) \
   X(sum) X(mean) X(max) \
-  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(cross_entropy) X(attention) X(rotary)
+  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(rotary)
 /* clang-format on */
 
 #define TH_DECLARE_OP(name) extern const th_op th_op_##name;

@@ -1,3 +1,4 @@
+#include "gates.h"
 #include "name.h"
 
 #include "../tensor/kernels.h"
@@ -26,7 +27,8 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
                            .value_width = c->value_width ? c->value_width : even,
                            .dropout = c->dropout,
                            .kind = c->kind,
-                           .layer = c->layer};
+                           .layer = c->layer,
+                           .head_dropout = c->head_dropout};
   if (c->heads < 1 || c->key_width < 0 || c->value_width < 0)
     th_params_refuse(set, TH_EINVAL, name, "heads must be at least 1 and their widths not negative");
   else if ((!c->key_width || !c->value_width) && c->width % whole)
@@ -46,6 +48,10 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
   layer.in_weight = th_params_add(set, name, "in_proj_weight", init, 2, (int64_t[]){rows, c->width});
   layer.in_bias = th_params_add(set, name, "in_proj_bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &rows);
   layer.out = th_nn_linear_make(set, out, heads * layer.value_width, c->width, true);
+  if (c->gates)
+    layer.gate_logits = th_params_add(set, name, "gate_logits",
+                                      (th_init){.kind = TH_INIT_CONSTANT, .scale = TH_GATE_LOGIT}, 1, &heads);
+  if (layer.gate_logits) layer.gate_logits->rate = TH_GATE_RATE;
   return layer;
 }
 
@@ -93,12 +99,6 @@ static void project_all(const th_nn_attention *layer, th_var *x, th_var *memory,
   seen->value = split_heads(values, v_from, h, v);
 }
 
-static th_var *gated(const th_nn_attention *layer, th_var *heads) {
-  if (!layer->gate) return heads;
-  th_var *gate = th_use(heads->tape, layer->gate);
-  return th_mul(heads, th_reshape(gate, 4, (int64_t[]){1, layer->heads, 1, 1}));
-}
-
 /* From query, key and value on: attention, gate, output projection. */
 static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask *mask, const th_tap *tap) {
   th_tape *tape = seen->query->tape;
@@ -110,7 +110,7 @@ static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask
     seen->weights = th_attention_weights(seen->query, seen->key, &options);
     seen->heads = th_matmul(th_dropout(seen->weights, layer->dropout), seen->value);
   } else seen->heads = th_attention(seen->query, seen->key, seen->value, &options);
-  seen->heads = gated(layer, seen->heads);
+  seen->heads = th_nn_gated(layer, seen->heads);
   if (th_tape_error(tape)) return seen->heads;
   if (tap) tap->see(tap->context, layer, seen);
   const int64_t *shape = seen->query->value.shape; /* [B,H,T,D] */

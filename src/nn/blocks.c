@@ -16,6 +16,8 @@ static th_nn_attention attention_of(th_params *set, const char *name, const char
                                    .dropout = c->dropout,
                                    .kind = kind,
                                    .layer = layer,
+                                   .gates = c->head_gates,
+                                   .head_dropout = c->head_dropout,
                                    .kept = kind == TH_CROSS ? c->cross : c->self};
   return th_nn_attention_make(set, under(text, name, part), &config);
 }

@@ -66,6 +66,7 @@ th_param *th_params_add(th_params *set, const char *prefix, const char *suffix, 
   memcpy(param->name, name, sizeof name);
   param->init = init;
   param->decays = ndim > 1;
+  param->rate = 1;
   param->value = param->grad = th_tensor_of(NULL, TH_F32, ndim, shape);
   return set->items[set->count++] = param;
 }
@@ -78,6 +79,7 @@ static void fill_first_values(const th_param *param, th_random random) {
   switch (param->init.kind) {
   case TH_INIT_ZEROS: break; /* the memory came cleared */
   case TH_INIT_ONES: th_fill(value, 1); break;
+  case TH_INIT_CONSTANT: th_fill(value, param->init.scale); break;
   case TH_INIT_NORMAL: th_fill_normal(value, 0, param->init.scale, random); break;
   case TH_INIT_XAVIER: th_fill_uniform(value, -bound, bound, random); break;
   }

@@ -53,7 +53,7 @@ static void take_output(const th_nn_attention *to, const th_nn_attention *from, 
   }
 }
 
-/* What an attention has for each head; a parameter [H] of its own would be one take_heads more. */
+/* What an attention has for each head. */
 static void take_attention(const th_nn_attention *to, const th_nn_attention *from, const bool *remove,
                            int64_t *place) {
   int64_t left = 0;
@@ -63,6 +63,7 @@ static void take_attention(const th_nn_attention *to, const th_nn_attention *fro
   take_projections(to, to->in_weight, from, from->in_weight, place);
   take_projections(to, to->in_bias, from, from->in_bias, place);
   take_output(to, from, place);
+  if (to->gate_logits) take_heads(&to->gate_logits->value, &from->gate_logits->value, 0, place);
 }
 
 /* ---- the whole model ---------------------------------------------------------------------------------------- */

@@ -55,6 +55,8 @@ static th_status check_layer(const th_nn_layer_config *l, th_positions positions
                         (long long)key_width);
   if (!(l->dropout >= 0 && l->dropout < 1))
     return th_error_set(error, TH_EINVAL, "dropout is %g: want at least 0 and below 1", l->dropout);
+  if (!(l->head_dropout >= 0 && l->head_dropout < 1))
+    return th_error_set(error, TH_EINVAL, "head dropout is %g: want at least 0 and below 1", l->head_dropout);
   return TH_OK;
 }
 

@@ -18,7 +18,7 @@ typedef struct {
 
 #define PIECE 16384 /* parameters a thread takes at once */
 
-/* So that the loop over elements asks nothing of them: where all decay, or none, there is a single run. */
+/* So that the loop over elements asks nothing of them: where all are treated alike there is a single run. */
 static th_status find_runs(th_adam *adam, int64_t elements, th_error *error) {
   const th_params *set = adam->params;
   const char *values = th_params_values(set).data;
@@ -28,11 +28,12 @@ static th_status find_runs(th_adam *adam, int64_t elements, th_error *error) {
   for (int i = 0; i < count; i++) {
     const th_param *param = th_params_at(set, i);
     bool decays = adam->config.decay_all || adam->config.weight_decay == 0 || param->decays;
-    if (i && run->decays != decays) {
+    if (i && (run->decays != decays || run->rate != param->rate)) {
       run->end = ((const char *)param->value.data - values) / (int64_t)th_dtype_size(param->value.dtype);
       run++;
     }
     run->decays = decays;
+    run->rate = param->rate;
   }
   run->end = elements;
   return TH_OK;
@@ -72,6 +73,7 @@ void th_adam_moments(const th_adam *adam, const th_param *param, th_tensor *mome
 
 typedef struct {
   adam_numbers plain, decaying; /* for what does not decay, and what does */
+  double shrink;                /* what decoupled decay takes of a weight */
   th_tensor value, grad;
   const th_adam *adam;
 } update;
@@ -84,8 +86,11 @@ static void update_piece(void *context, int64_t piece) {
   while (run->end <= at) run++;
   for (; at < end; run++) {
     int64_t n = (run->end < end ? run->end : end) - at;
-    TH_FOR(u->value.dtype, adam, n, run->decays ? &u->decaying : &u->plain, th_at(&u->grad, at),
-           th_at(&u->value, at), th_at(&u->adam->moment1, at), th_at(&u->adam->moment2, at));
+    adam_numbers numbers = run->decays ? u->decaying : u->plain;
+    numbers.rate *= run->rate;
+    if (run->decays) numbers.keep = 1 - run->rate * u->shrink;
+    TH_FOR(u->value.dtype, adam, n, &numbers, th_at(&u->grad, at), th_at(&u->value, at),
+           th_at(&u->adam->moment1, at), th_at(&u->adam->moment2, at));
     at += n;
   }
 }
@@ -101,7 +106,7 @@ void th_adam_update(th_adam *adam, double rate, th_pool *pool) {
                            .rate = rate / (1 - pow(c->beta1, step)),
                            .root = 1 / sqrt(1 - pow(c->beta2, step))};
   u.decaying = u.plain;
-  if (c->decoupled) u.decaying.keep = 1 - rate * c->weight_decay;
+  if (c->decoupled) u.shrink = rate * c->weight_decay;
   else u.decaying.decay = c->weight_decay;
   th_parallel(pool, (u.value.shape[0] + PIECE - 1) / PIECE, update_piece, &u);
 }

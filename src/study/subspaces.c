@@ -81,7 +81,7 @@ static th_status span_all(bases *b, const th_transformer *m, th_error *error) {
     th_head head = th_head_at(m, i);
     const th_nn_attention *layer = th_head_attention(m, head.kind, head.layer);
     const th_tensor *weight = &layer->in_weight->value;
-    int64_t rows = layer->key_width, first = head.head * rows;
+    int64_t rows = layer->key_width, first = th_head_place(m, head) * rows;
     status = span(b, weight, first, (int)rows, &b->query[i], error);
     if (!status) status = span(b, weight, layer->heads * rows + first, (int)rows, &b->key[i], error);
   }

@@ -48,7 +48,7 @@ static void gather(void *context, const th_nn_attention *layer, th_seen *seen) {
     th_head head = th_head_at(g->model, i);
     if (head.kind != layer->kind || head.layer != layer->layer) continue;
     if (!th_keep_tensor(seen->weights->tape, &g->weights[i], TH_F64, 3, shape)) return;
-    widen(all, head.head, g->weights[i].data);
+    widen(all, th_head_place(g->model, head), g->weights[i].data);
   }
 }
 

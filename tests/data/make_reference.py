@@ -8,6 +8,8 @@ that a test in float starts from exactly the same numbers. tests/data/README.md 
 """
 
 import argparse
+import functools
+import itertools
 import json
 import math
 import os
@@ -44,6 +46,7 @@ def main():
         (write_transformer, 7),
         (write_transformer_adam, 7),  # starts from the file before
         (write_ops, 8),
+        (write_heads, 9),
     ):
         write(options.out, options.seed + seed)
 
@@ -282,20 +285,7 @@ def write_ops(folder, seed):
     """Single operations, each over the last axis where it has an axis."""
     numbers = Numbers(seed)
     tensors = {}
-
-    def record(name, function, **inputs):
-        """Runs `function(**inputs)`; stores what went in, what came out and the gradients."""
-        output = function(**inputs)
-        upstream = numbers.normal(*output.shape)
-        (output * upstream).sum().backward()
-        tensors[f"{name}.output"] = output
-        tensors[f"{name}.upstream"] = upstream
-        for input_name, value in inputs.items():
-            if value.is_floating_point():
-                tensors[f"{name}.input.{input_name}"] = value
-                tensors[f"{name}.grad.{input_name}"] = value.grad
-            else:
-                tensors[f"{name}.input.{input_name}"] = ids(value)
+    record = functools.partial(record_function, tensors, numbers)
 
     for name, function in (("softmax", F.softmax), ("log_softmax", F.log_softmax)):
         x = numbers.tensor(2, 3, 7, scale=3.0)
@@ -343,6 +333,78 @@ def write_ops(folder, seed):
         cross_entropy_ignored_target=PADDING,
         cross_entropy_reduction="mean over the targets that are not ignored",
     )
+
+
+def write_heads(folder, seed):
+    """Hard concrete gates, with the noise of tapehead's first draw, and the disagreement of heads."""
+    numbers = Numbers(seed)
+    tensors = {}
+    record = functools.partial(record_function, tensors, numbers)
+    rows, columns = 5, 7
+    key = {"seed": 5, "step": 9}
+    stream = 1 << 63 | key["step"] << 20  # of dropout, of this step, of its first draw
+    noise = torch.tensor([philox_uniform(key["seed"], stream, i) for i in range(rows * columns)])
+    noise = noise.reshape(rows, columns)
+
+    def stretched(logits):
+        return (logits.sigmoid() * 1.2 - 0.1).clamp(0, 1)
+
+    def noisy(logits):
+        return stretched((noise.log() - (1 - noise).log() + logits) / (2 / 3))
+
+    def expected_open(logits):
+        return (logits - 2 / 3 * math.log(0.1 / 1.1)).sigmoid().sum()
+
+    for name, function in (("noisy", noisy), ("quiet", stretched), ("expected_open", expected_open)):
+        record(name, function, logits=numbers.tensor(rows, columns, scale=2.0))
+
+    def product(x, y, dim):
+        return (x * y).sum(dim)
+
+    def disagreement(x, lengths, likeness):
+        counted = ~padding_mask(lengths.tolist(), x.shape[2])
+        pairs = itertools.permutations(range(x.shape[1]), 2)
+        return -torch.stack([likeness(x[:, i], x[:, j], dim=-1)[counted].mean() for i, j in pairs]).mean()
+
+    lengths = torch.tensor([4, 2])
+    for name, likeness in (
+        ("subspace", F.cosine_similarity),
+        ("positions", product),
+        ("outputs", F.cosine_similarity),
+    ):
+        record(
+            name,
+            functools.partial(disagreement, likeness=likeness),
+            x=numbers.tensor(2, 3, 4, 5),
+            lengths=lengths,
+        )
+    save(folder, "heads", tensors, numbers, tape_seed=key["seed"], tape_step=key["step"])
+
+
+def record_function(tensors, numbers, name, function, **inputs):
+    """Runs `function(**inputs)`; stores what went in, what came out and the gradients."""
+    output = function(**inputs)
+    upstream = numbers.normal(*output.shape)
+    (output * upstream).sum().backward()
+    tensors[f"{name}.output"] = output
+    tensors[f"{name}.upstream"] = upstream
+    for input_name, value in inputs.items():
+        if value.is_floating_point():
+            tensors[f"{name}.input.{input_name}"] = value
+            tensors[f"{name}.grad.{input_name}"] = value.grad
+        else:
+            tensors[f"{name}.input.{input_name}"] = ids(value)
+
+
+def philox_uniform(seed, stream, position):
+    """Philox4x32-10 (Salmon et al. 2011): 53 bits of the block at this position, from 0 to 1."""
+    low, words = 0xFFFFFFFF, [position, position >> 32, stream, stream >> 32]
+    c, k = [word & 0xFFFFFFFF for word in words], [seed & low, seed >> 32]
+    for _ in range(10):
+        p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(q >> 32) ^ c[1] ^ k[0], q & low, (p >> 32) ^ c[3] ^ k[1], p & low]
+        k = [(k[0] + 0x9E3779B9) & low, (k[1] + 0xBB67AE85) & low]
+    return ((c[0] | c[1] << 32) >> 11) * 2.0**-53
 
 
 # ---- the translation model -----------------------------------------------------------------------

@@ -140,6 +140,61 @@ LAYER(tapped) {
   return attention(forward_tapped, (th_nn_attention_config){0}, false, true, fast, report, error);
 }
 
+/* ---- gates, dropout of heads, disagreement ------------------------------------------------------------- */
+
+static th_var *forward_special(const fixture *f, th_var *x, th_var *memory) {
+  th_tape_train(x->tape, true);
+  th_tape_seed(x->tape, 6, 1); /* which drops one head of one sequence */
+  return forward_cross(f, x, memory);
+}
+
+LAYER(gates_and_head_dropout) {
+  return attention(forward_special, (th_nn_attention_config){.gates = true, .head_dropout = 0.4}, false, true,
+                   fast, report, error);
+}
+LAYER(quiet_gates) {
+  return attention(forward_cross, (th_nn_attention_config){.gates = true, .head_dropout = 0.4}, false, false,
+                   fast, report, error);
+}
+
+typedef struct watch {
+  th_disagreement of;
+  th_var *found;
+} watch;
+
+static void keep_disagreement(void *context, const th_nn_attention *layer, th_seen *seen) {
+  watch *w = context;
+  (void)layer;
+  w->found = th_nn_disagreement(seen, w->of, (const int32_t[]){3, 1}, source_length);
+}
+
+static th_var *disagree(const fixture *f, th_var *x, th_var *memory, th_disagreement of) {
+  watch w = {.of = of};
+  th_nn_attention_forward(&f->attention, x, memory, &(th_mask){.key_length = source_length},
+                          &(th_tap){keep_disagreement, &w});
+  return w.found;
+}
+
+static th_var *forward_subspace(const fixture *f, th_var *x, th_var *memory) {
+  return disagree(f, x, memory, TH_DISAGREE_SUBSPACE);
+}
+static th_var *forward_positions(const fixture *f, th_var *x, th_var *memory) {
+  return disagree(f, x, memory, TH_DISAGREE_POSITIONS);
+}
+static th_var *forward_outputs(const fixture *f, th_var *x, th_var *memory) {
+  return disagree(f, x, memory, TH_DISAGREE_OUTPUTS);
+}
+
+LAYER(subspace) {
+  return attention(forward_subspace, (th_nn_attention_config){0}, false, false, fast, report, error);
+}
+LAYER(attended_positions) {
+  return attention(forward_positions, (th_nn_attention_config){0}, false, false, fast, report, error);
+}
+LAYER(outputs) {
+  return attention(forward_outputs, (th_nn_attention_config){0}, false, false, fast, report, error);
+}
+
 /* ---- encoder and decoder layers ------------------------------------------------------------------------- */
 
 static th_nn_layer_config layer_config(bool pre) {
@@ -205,6 +260,8 @@ static int transformer_loss(th_tape *tape, th_var *const *in, th_var **out, void
   case TH_ENCODER_ONLY: logits = th_transformer_classify(m, tape, &source, source_length, NULL); break;
   }
   out[0] = th_cross_entropy(logits, m->config.shape == TH_ENCODER_ONLY ? &class : &target, 0.1);
+  th_var *open = th_transformer_open_heads(m, tape);
+  if (open) out[0] = th_add(out[0], th_scale(open, 0.3));
   return 1;
 }
 
@@ -215,8 +272,11 @@ static th_status transformer(th_transformer_config config, bool pre, double drop
   else config.classes = 3;
   config.max_length = 6;
   config.final_norm = pre;
+  bool gates = config.layer.head_gates;
   config.layer = layer_config(pre);
   config.layer.dropout = dropout;
+  config.layer.head_gates = gates;
+  config.layer.head_dropout = gates ? 0.3 : 0;
   th_transformer *model = NULL;
   th_gradcheck_options options = {.fast = fast, .seed = 3};
   th_status status = th_transformer_new(&model, &config, TH_F64, 1, error);
@@ -236,6 +296,8 @@ TRANSFORMER(transformer_alibi, true, 0, .positions = TH_POSITIONS_ALIBI)
 TRANSFORMER(transformer_relative, true, 0.2, .positions = TH_POSITIONS_RELATIVE)
 TRANSFORMER(transformer_none, true, 0, .positions = TH_POSITIONS_NONE)
 TRANSFORMER(transformer_tied, false, 0, .tie_source = true, .tie_output = true)
+TRANSFORMER(transformer_gated, true, 0.2, .layer.head_gates = true)
+TRANSFORMER(decoder_only_gated, true, 0, .shape = TH_DECODER_ONLY, .layer.head_gates = true)
 TRANSFORMER(decoder_only, true, 0.2, .shape = TH_DECODER_ONLY, .tie_output = true)
 TRANSFORMER(encoder_only, false, 0, .shape = TH_ENCODER_ONLY, .positions = TH_POSITIONS_RELATIVE)
 /* One head of the first attention and both of the fourth. */
@@ -244,26 +306,34 @@ TRANSFORMER(pruned, true, 0.2, .positions = TH_POSITIONS_RELATIVE,
 
 #define MODULE(name, what, check) \
   { name, what, NULL, 0, {{0}}, 0, 0, check }
-const gradcheck_case module_cases[] = {MODULE("linear layer", "", linear),
-                                       MODULE("layer norm layer", "", norm),
-                                       MODULE("feed-forward", "gelu", feed_forward),
-                                       MODULE("multi-head attention", "self, fused", self_fused),
-                                       MODULE("multi-head attention", "self, separate, gated", self_separate),
-                                       MODULE("multi-head attention", "cross, gated", cross),
-                                       MODULE("multi-head attention", "cross, own widths", cross_widths),
-                                       MODULE("multi-head attention", "tapped, gated", tapped),
-                                       MODULE("encoder layer", "post-norm", encoder_post),
-                                       MODULE("encoder layer", "pre-norm", encoder_pre),
-                                       MODULE("decoder layer", "post-norm", decoder_post),
-                                       MODULE("decoder layer", "pre-norm", decoder_pre),
-                                       MODULE("Transformer", "post-norm", transformer_post),
-                                       MODULE("Transformer", "pre-norm, dropout", transformer_pre),
-                                       MODULE("Transformer", "rotary", transformer_rotary),
-                                       MODULE("Transformer", "ALiBi", transformer_alibi),
-                                       MODULE("Transformer", "relative, dropout", transformer_relative),
-                                       MODULE("Transformer", "no positions", transformer_none),
-                                       MODULE("Transformer", "all tied", transformer_tied),
-                                       MODULE("Transformer", "decoder-only, tied", decoder_only),
-                                       MODULE("Transformer", "encoder-only, relative", encoder_only),
-                                       MODULE("Transformer", "pruned, relative, dropout", pruned),
-                                       {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};
+const gradcheck_case module_cases[] = {
+    MODULE("linear layer", "", linear),
+    MODULE("layer norm layer", "", norm),
+    MODULE("feed-forward", "gelu", feed_forward),
+    MODULE("multi-head attention", "self, fused", self_fused),
+    MODULE("multi-head attention", "self, separate, gated", self_separate),
+    MODULE("multi-head attention", "cross, gated", cross),
+    MODULE("multi-head attention", "cross, own widths", cross_widths),
+    MODULE("multi-head attention", "tapped, gated", tapped),
+    MODULE("multi-head attention", "gates, head dropout", gates_and_head_dropout),
+    MODULE("multi-head attention", "gates without noise", quiet_gates),
+    MODULE("disagreement", "subspace", subspace),
+    MODULE("disagreement", "positions", attended_positions),
+    MODULE("disagreement", "outputs", outputs),
+    MODULE("encoder layer", "post-norm", encoder_post),
+    MODULE("encoder layer", "pre-norm", encoder_pre),
+    MODULE("decoder layer", "post-norm", decoder_post),
+    MODULE("decoder layer", "pre-norm", decoder_pre),
+    MODULE("Transformer", "post-norm", transformer_post),
+    MODULE("Transformer", "pre-norm, dropout", transformer_pre),
+    MODULE("Transformer", "rotary", transformer_rotary),
+    MODULE("Transformer", "ALiBi", transformer_alibi),
+    MODULE("Transformer", "relative, dropout", transformer_relative),
+    MODULE("Transformer", "no positions", transformer_none),
+    MODULE("Transformer", "all tied", transformer_tied),
+    MODULE("Transformer", "gates, head dropout", transformer_gated),
+    MODULE("Transformer", "decoder-only, gates", decoder_only_gated),
+    MODULE("Transformer", "decoder-only, tied", decoder_only),
+    MODULE("Transformer", "encoder-only, relative", encoder_only),
+    MODULE("Transformer", "pruned, relative, dropout", pruned),
+    {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};

@@ -115,6 +115,17 @@ static int dropout(th_tape *tape, th_var *const *in, th_var **out, void *context
   return 1;
 }
 
+static int hard_concrete(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  (void)context;
+  th_tape_train(tape, true);
+  th_tape_seed(tape, 7, 3);
+  out[0] = th_hard_concrete(in[0]);
+  return 1;
+}
+
+FUNCTION(hard_concrete_quiet, th_hard_concrete(th_transpose(in[0])))
+FUNCTION(expected_open, th_expected_open(in[0]))
+
 static int32_t target_ids[] = {2, -1, 0, 3, 3, -1};
 
 static int cross_entropy(th_tape *tape, th_var *const *in, th_var **out, void *context) {
@@ -251,6 +262,9 @@ const gradcheck_case op_cases[] = {
     {"layer_norm", "", layer_norm, 3, SAME_AS_NORM, 0, 0, NULL},
     {"layer_norm", "plain twin", layer_norm_twin, 3, SAME_AS_NORM, 0, 0, NULL},
     {"dropout", "", dropout, 1, {SHAPE(4, 6)}, 0, 0, NULL},
+    {"hard_concrete", "with noise", hard_concrete, 1, {SHAPE(4, 6)}, 0, 0, NULL},
+    {"hard_concrete", "without, of a view", hard_concrete_quiet, 1, {SHAPE(4, 6)}, 0, 0, NULL},
+    {"hard_concrete", "how many are open", expected_open, 1, {SHAPE(4, 6)}, 0, 0, NULL},
     {"cross_entropy", "smoothed, ignored", cross_entropy, 1, {SHAPE(2, 3, 4)}, 0, 0, NULL},
     {"cross_entropy", "plain twin", cross_entropy_twin, 1, {SHAPE(2, 3, 4)}, 0, 0, NULL},
     {"attention", "", attention, 3, {QKV}, 0, 0, NULL},

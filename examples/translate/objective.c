@@ -1,0 +1,67 @@
+/* What training makes small: the loss of a batch, and what is asked of the heads besides. */
+#include "commands.h"
+
+#include <string.h>
+
+th_var *batch_loss(run *r, const batch *b, double smoothing, const th_tap *tap) {
+  th_var *memory = th_transformer_encode(r->model, r->tape, &b->source, b->source_length, tap);
+  th_var *logits = th_transformer_decode(r->model, memory, b->source_length, &b->input, tap);
+  return th_cross_entropy(logits, &b->output, smoothing);
+}
+
+/* ---- disagreement between heads --------------------------------------------------------------------------------- */
+
+typedef struct watch {
+  th_disagreement of;
+  const int32_t *source_length, *target_length; /* [B] */
+  th_var *sum;                                  /* over the attentions so far; NULL: there was none */
+  int attentions;
+} watch;
+
+/* How many tokens of each target count, in the tape's memory. */
+static const int32_t *target_lengths(th_tape *tape, const batch *b) {
+  int64_t count = b->output.shape[0], time = b->output.shape[1];
+  const int32_t *wanted = b->output.data;
+  int32_t *length = th_keep(tape, (size_t)count * sizeof *length);
+  for (int64_t i = 0; length && i < count; i++)
+    for (length[i] = 0; length[i] < time && wanted[i * time + length[i]] >= 0;) length[i]++;
+  return length;
+}
+
+static void add_disagreement(void *context, const th_nn_attention *layer, th_seen *seen) {
+  watch *w = context;
+  const int32_t *query = layer->kind == TH_ENCODER_SELF ? w->source_length : w->target_length;
+  const int32_t *key = layer->kind == TH_DECODER_SELF ? w->target_length : w->source_length;
+  th_var *found = th_nn_disagreement(seen, w->of, query, key);
+  if (!found) return;
+  w->sum = w->sum ? th_add(w->sum, found) : found;
+  w->attentions++;
+}
+
+static th_disagreement disagreement_of(const settings *s) {
+  return !strcmp(s->disagreement, "subspace")    ? TH_DISAGREE_SUBSPACE
+         : !strcmp(s->disagreement, "positions") ? TH_DISAGREE_POSITIONS
+                                                 : TH_DISAGREE_OUTPUTS;
+}
+
+/* ---- all of it -------------------------------------------------------------------------------------------------- */
+
+th_var *objective(run *r, const batch *b, th_var **loss) {
+  const settings *s = &r->settings;
+  watch w = {.of = disagreement_of(s), .source_length = b->source_length};
+  th_tap tap = {add_disagreement, &w};
+  bool watching = s->disagreement_weight > 0;
+  if (watching) w.target_length = target_lengths(r->tape, b);
+  th_var *all = *loss = batch_loss(r, b, s->label_smoothing, watching ? &tap : NULL);
+  if (w.sum) all = th_sub(all, th_scale(w.sum, s->disagreement_weight / w.attentions));
+  th_var *open = s->gate_penalty > 0 ? th_transformer_open_heads(r->model, r->tape) : NULL;
+  return open ? th_add(all, th_scale(open, s->gate_penalty)) : all;
+}
+
+double open_heads(run *r) {
+  th_tape_reset(r->tape);
+  th_var *open = th_transformer_open_heads(r->model, r->tape);
+  double count = open && !th_tape_error(r->tape) ? th_tensor_get(&open->value, 0) : 0;
+  th_tape_reset(r->tape);
+  return count;
+}
