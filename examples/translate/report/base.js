@@ -16,6 +16,12 @@ function fill(node, attributes, children) {
   return node;
 }
 
+/* The width that there is to draw in. */
+function room() {
+  const view = byId("view"), {paddingLeft, paddingRight} = getComputedStyle(view);
+  return view.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+}
+
 const byId = id => document.getElementById(id);
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 
@@ -51,7 +57,22 @@ function visible(token, most = 12) {
   const all = letters(signs);
   return all.length > most ? all.slice(0, most - 1).join("") + "…" : signs;
 }
-const quoted = token => element("bdi", {class: "token"}, visible(token, 24));
+
+/* How wide a label is, and one cut to fit. */
+const pen = document.createElement("canvas").getContext("2d");
+function widthOf(text, size = 13) {
+  pen.font = `${size}px ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(text).width;
+}
+function fitted(token, room, size = 13) {
+  let text = visible(token, 16);
+  const all = letters(text);
+  while (widthOf(text, size) > room && all.length > 1) {
+    all.pop();
+    text = `${all.join("")}…`;
+  }
+  return text;
+}
 
 /* ---- colour ---- */
 

@@ -14,7 +14,7 @@ const tickText = x => minus(Math.abs(x) >= 10000 ? `${x / 1000}k` : String(x));
  * with a line through it, at(index): what to call it, picked(index). Arrow keys and the pointer read off values. */
 function curves(series, options) {
   const {x} = options, width = clamp(options.width, 260, 760), height = options.height ?? 240;
-  const left = 52, right = 14, top = 14, bottom = 38;
+  const left = 52, right = 20, top = 14, bottom = 38;
   const values = series.flatMap(one => one.values.filter(known));
   const low = options.low ?? Math.min(0, ...values), high = options.high ?? (Math.max(low, ...values) || 1);
   const span = high > low ? high - low : 1, reach = x[x.length - 1] - x[0] || 1;
@@ -107,7 +107,7 @@ function leavesOf(merges, n) {
 }
 
 function dendrogram(merges, labels, options) {
-  const n = labels.length, order = leavesOf(merges, n), side = options.side, top = options.top, wide = 200;
+  const n = labels.length, order = leavesOf(merges, n), side = options.side, top = options.top, wide = Math.round(Math.min(200, room() * 0.28));
   const highest = Math.max(1e-9, ...merges.map(merge => merge[2]).filter(known));
   const across = height => wide - 4 - (wide - 16) * (known(height) ? height / highest : 1);
   const nodes = Array.from({length: n}, (_, i) => ({x: wide - 4, y: top + (order.indexOf(i) + 0.5) * side}));

@@ -37,7 +37,12 @@ function headChoices(head) {
     element("span", {}, beside(-1, "←", "Previous head"), beside(1, "→", "Next head")));
 }
 
-function headNumbers(head) {
+function numbersTable(caption, names, body) {
+  return element("table", {class: "numbers"}, element("caption", {}, caption),
+    names ? element("thead", {}, element("tr", {}, names.map(name => element("th", {scope: "col"}, name)))) : null, element("tbody", {}, body));
+}
+
+function headLooks(head) {
   const last = state.step === LAST, looks = last ? head.looks : null;
   const value = look => last ? looks?.[look.name]?.mean : emerging(state.head)?.looks?.[look.name]?.[state.step];
   const rows = study.looks.map(look => {
@@ -47,12 +52,13 @@ function headNumbers(head) {
       element("td", {}, known(one.deviation) ? `± ${number(one.deviation)}` : DASH), element("td", {}, number(one.chance))),
     lookTip(last ? head : {label: head.label, offset: head.offset, looks: {[look.name]: {mean: value(look)}}}, look));
   });
-  const worth = WORTH.map(([name, of, text, about, source]) => tip(element("tr", {tabindex: 0}, element("th", {scope: "row"}, name),
-    element("td", {}, last ? text(of(head)) : DASH)), wordsTip(name, about, source)));
-  const table = (caption, names, body) => element("table", {class: "numbers"}, element("caption", {}, caption),
-    element("thead", {}, element("tr", {}, names.map(name => element("th", {scope: "col"}, name)))), element("tbody", {}, body));
-  return [table("What it looks at", ["", "mean", "deviation", "chance"], rows),
-    element("div", {}, table(last ? "What it is worth" : "What it is worth: known of the last step alone", ["", ""], worth), headCurves(head))];
+  return numbersTable("What it looks at", ["", "mean", "deviation", "chance"], rows);
+}
+
+function headWorth(head) {
+  const last = state.step === LAST, rows = WORTH.map(([name, of, text, about, source]) => tip(element("tr", {tabindex: 0},
+    element("th", {scope: "row"}, name), element("td", {}, last ? text(of(head)) : DASH)), wordsTip(name, about, source)));
+  return numbersTable(last ? "What it is worth" : "What it is worth (known of the last step)", null, rows);
 }
 
 /* The strongest of its shares, step by step. */
@@ -61,7 +67,7 @@ function headCurves(head) {
   if (steps.length < 2 || !looks) return null;
   const most = name => Math.max(0, ...(looks[name] ?? []).filter(known));
   const shown = SHARES.filter(name => looks[name]).sort((a, b) => most(b) - most(a)).slice(0, 4);
-  const width = Math.min(560, byId("view").clientWidth - 24);
+  const width = Math.min(560, room());
   return element("div", {}, element("h3", {}, "How it came about"), curves(shown.map((name, i) => ({name: spoken(name), values: looks[name], hue: i})),
     {x: steps, width, height: 200, xName: "step", yName: "share", low: 0, high: 1, mark: state.step,
       at: i => `step ${steps[i]}: ${jobAt(state.head, i)} ${share(scoreAt(state.head, i))}`, picked: step => choose({step})}),
@@ -81,12 +87,11 @@ function headView() {
   const head = heads[state.head], which = shownWeights(), matrix = weightsOf(state.head, state.sentence, state.step, which);
   const job = jobAt(state.head, state.step), scale = state.scale === "one" ? 1 : largest(matrix);
   const columnAxis = head.kind === "cross" ? "key: source token" : "key", rowAxis = head.kind === "cross" ? "query: target token" : "query";
-  const room = byId("view").clientWidth - 24;
   let lines = null;
-  const picture = heatmap(matrix, {width: room > 900 ? Math.max(room - 440, 460) : room, scale, rowAxis, columnAxis, unit: which === "plain" ? "weight" : which === "norms" ? "value norm, rows sum to 1" : "rollout",
+  const picture = heatmap(matrix, {width: room(), scale, rowAxis, columnAxis, unit: which === "plain" ? "weight" : which === "norms" ? "value norm, rows sum to 1" : "rollout",
     name: `Weights of head ${head.label}`, moved: (row, column) => lines.show(row, column),
     say: (row, column) => `${row} “${visible(matrix.rows[row], 24)}” → ${column} “${visible(matrix.columns[column], 24)}”: ${number(matrix.at(row, column))}`});
-  lines = links(matrix, {width: Math.min(room, 400), scale, rowAxis: "query", columnAxis: "key", tokenWords: (side, i) => tokenWords(matrix, side, i)});
+  lines = links(matrix, {width: Math.min(room(), 290), scale, rowAxis: "query", columnAxis: "key", tokenWords: (side, i) => tokenWords(matrix, side, i)});
   const rises = state.step === LAST ? [` Without it the loss changes by `, element("b", {}, signed(lossWithout(head))), " nats a token, exact match by ",
     element("b", {}, signed(change(head, "off", "exact_match"))), "."] : [` At step ${steps[state.step].toLocaleString("en")} of training.`];
   const kinds = [["plain", "weights", wordsOf("weights")], ["norms", "value norms", wordsOf("value norms")]];
@@ -98,6 +103,6 @@ function headView() {
     element("div", {class: "row"}, choiceOf("Which weights", kinds, which, weights => choose({weights, step: weights === "plain" ? state.step : LAST})),
       choiceOf("Colour scale", [["one", "scale 0 to 1"], ["most", "to the largest"]], state.scale, value => choose({scale: value}))),
     which === "rollout" ? element("p", {class: "soft"}, "Rollout is of the whole stack of layers: the same for all its heads.") : null,
-    element("div", {class: "pictures"}, element("figure", {"data-figure": "heatmap"}, picture.node), element("figure", {"data-figure": "links"}, lines.node)),
-    element("div", {class: "pictures"}, headNumbers(head)));
+    element("div", {class: "pictures"}, element("figure", {"data-figure": "heatmap"}, picture.node), element("figure", {"data-figure": "links"}, lines.node), headLooks(head)),
+    element("div", {class: "pictures"}, headWorth(head), headCurves(head)));
 }

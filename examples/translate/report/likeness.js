@@ -11,21 +11,21 @@ function square(kind, which) {
 function redundancyTable(kind) {
   const rows = (study.redundancy ?? []).filter(one => one.kind === kind.kind).map(one => element("tr", {},
     element("th", {scope: "row"}, `layer ${one.layer}`), element("td", {class: "amount", style: known(one.value) ? `--part:${100 * clamp(one.value, 0, 1)}%` : null}, share(one.value))));
-  return element("table", {class: "numbers"}, element("caption", {}, tip(element("span", {tabindex: 0}, "Redundancy"), wordsOf("redundancy"))), element("tbody", {}, rows));
+  return numbersTable(tip(element("span", {tabindex: 0}, "Redundancy"), wordsOf("redundancy")), null, rows);
 }
 
 function ownTable(kind) {
   if (!study.subspaces?.own) return null;
   const rows = kind.heads.map(i => element("tr", {}, element("th", {scope: "row"}, headLink(i)), element("td", {class: "amount",
     style: known(study.subspaces.own[i]) ? `--part:${100 * clamp(study.subspaces.own[i], 0, 1)}%` : null}, share(study.subspaces.own[i]))));
-  return element("table", {class: "numbers"}, element("caption", {}, tip(element("span", {tabindex: 0}, "A head’s queries with its own keys"), wordsOf("subspaces"))), element("tbody", {}, rows));
+  return numbersTable(tip(element("span", {tabindex: 0}, "Queries with own keys"), wordsOf("subspaces")), null, rows);
 }
 
 function likenessView() {
-  const kind = study.kinds[Math.min(state.kind, study.kinds.length - 1)], room = byId("view").clientWidth - 24, matrix = square(kind, state.likeness);
+  const kind = study.kinds[Math.min(state.kind, study.kinds.length - 1)], matrix = square(kind, state.likeness);
   const labels = kind.heads.map(i => heads[i].label), jobs = kind.heads.map(i => heads[i].job), name = i => heads[kind.heads[matrix.order[i]]].label;
   const texts = {distance: "distance", query: "shared query directions", key: "shared key directions"};
-  const picture = heatmap(matrix, {width: Math.min(Math.max(320, room - 240), 620), largest: 30, rowAxis: "", columnAxis: "", unit: texts[state.likeness], name: `Heads by heads: ${texts[state.likeness]}`,
+  const picture = heatmap(matrix, {width: Math.min(Math.max(320, room() - 240), 620), largest: 30, rowAxis: "", columnAxis: "", unit: texts[state.likeness], name: `Heads by heads: ${texts[state.likeness]}`,
     say: (a, b) => `${name(a)} and ${name(b)}: ${texts[state.likeness]} ${number(matrix.at(a, b))}`, picked: a => go(`head/${name(a)}`)});
   const canvas = picture.node.querySelector("canvas"), top = parseFloat(canvas.style.top), side = parseFloat(canvas.style.height) / Math.max(1, labels.length);
   picture.node.firstChild.prepend(dendrogram(kind.merges ?? [], labels, {side, top}));
@@ -35,7 +35,7 @@ function likenessView() {
     element("div", {class: "row"}, choiceOf("Kind", study.kinds.map((one, i) => [i, one.title]), Math.min(state.kind, study.kinds.length - 1), value => choose({kind: value}))),
     element("div", {class: "pictures"},
       element("figure", {"data-figure": "map"}, element("h3", {}, tip(element("span", {tabindex: 0}, "Map"), wordsOf("map"))),
-        scatter(kind.place, labels, jobs, {width: Math.min(room, 480), words: i => `${labels[i]}: ${jobs[i]} ${share(heads[kind.heads[i]].score)}`}),
+        scatter(kind.place, labels, jobs, {width: Math.min(room(), 480), words: i => `${labels[i]}: ${jobs[i]} ${share(heads[kind.heads[i]].score)}`}),
         element("p", {class: "soft"}, known(kind.kept) ? `The plane keeps ${percent(kind.kept)} of the distances’ spread.` : "")),
       element("figure", {"data-figure": "tree"}, element("h3", {}, tip(element("span", {tabindex: 0}, "Dendrogram"), wordsOf("dendrogram")), " and matrix"),
         choiceOf("Which likeness", [["distance", "distance", wordsOf("distance between heads")], ["query", "queries", wordsOf("subspaces")], ["key", "keys", wordsOf("subspaces")]],

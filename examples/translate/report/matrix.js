@@ -29,13 +29,16 @@ function scaleBar(scale, name) {
     element("span", {}, scale === 1 ? "1" : share(scale)), element("span", {class: "soft"}, name));
 }
 
+const WIDEST = 104; /* label, in pixels */
+
 /* A heatmap with its labels and axes. `options`: width at hand, rowAxis, columnAxis, scale, name, say(row, column) in words,
  * moved(row, column) as the cell under pointer or arrow keys changes (null, null: none), picked(row, column). */
 function heatmap(matrix, options) {
-  const rows = matrix.rows.map(token => visible(token)), columns = matrix.columns.map(token => visible(token));
-  const long = texts => Math.max(1, ...texts.map(text => letters(text).length));
-  const left = 26 + 7.6 * long(rows), turned = long(columns) > 2, top = 26 + (turned ? 7.6 * long(columns) : 14);
-  const side = clamp(Math.floor((options.width - left - 2) / Math.max(1, columns.length)), 12, options.largest ?? 44);
+  const rows = matrix.rows.map(token => fitted(token, WIDEST)), columns = matrix.columns.map(token => fitted(token, WIDEST));
+  const long = texts => Math.ceil(Math.max(8, ...texts.map(text => widthOf(text))));
+  const left = (options.rowAxis ? 28 : 10) + long(rows), roomy = Math.max(12, Math.min(56, Math.floor(400 / Math.max(1, rows.length))));
+  const side = clamp(Math.floor((options.width - left - 2) / Math.max(1, columns.length)), 12, options.largest ?? roomy);
+  const turned = long(columns) + 4 > side, top = (options.columnAxis ? 30 : 12) + (turned ? long(columns) : 14);
   const wide = side * columns.length, high = side * rows.length;
   const canvas = paint(element("canvas", {style: `left:${left}px;top:${top}px;width:${wide}px;height:${high}px`}), matrix, options.scale ?? 1);
   const cross = drawn("g", {class: "cursor", visibility: "hidden"},
@@ -48,7 +51,7 @@ function heatmap(matrix, options) {
       : label(text, x, top - 12, {class: "middle"});
   });
   const surface = drawn("svg", {
-    width: left + wide + 2, height: top + high + 2, tabindex: 0, role: "img", "data-own-tip": true,
+    width: left + wide + 2, height: top + high + 2, tabindex: 0, "font-size": Math.min(13, side - 1), role: "img", "data-own-tip": true,
     "aria-label": `${options.name}. Arrow keys move from cell to cell.`, class: "surface"},
     label(options.columnAxis, left + wide / 2, 10, {class: "axis middle"}),
     label(options.rowAxis, 9, top + high / 2, {class: "axis middle", transform: `rotate(-90 9 ${top + high / 2})`}),
@@ -101,7 +104,8 @@ function heatmap(matrix, options) {
 /* Two columns of tokens, queries at the left, keys at the right; a line's opacity is its weight (Vig 2019). */
 function links(matrix, options) {
   const sides = [matrix.rows, matrix.columns], most = Math.max(...sides.map(tokens => tokens.length), 1);
-  const high = clamp(Math.floor(460 / most), 16, 30), width = clamp(options.width, 240, 400), edge = Math.min(110, width * 0.3);
+  const high = clamp(Math.floor(460 / most), 16, 30), width = options.width, texts = sides.map(tokens => tokens.map(token => fitted(token, width * 0.36 - 16)));
+  const edge = Math.max(64, ...texts.flat().map(text => widthOf(text) + 16));
   const y = i => 30 + (i + 0.5) * high, lines = [];
   matrix.rows.forEach((_, row) => matrix.columns.forEach((_, column) => {
     const weight = matrix.at(row, column) / (options.scale ?? 1);
@@ -109,13 +113,13 @@ function links(matrix, options) {
       lines.push({row, column, node: drawn("line", {x1: edge, y1: y(row), x2: width - edge, y2: y(column),
         "stroke-opacity": Math.min(1, weight).toFixed(3), "data-link": `${row},${column}`})});
   }));
-  const tokens = sides.map((texts, side) => texts.map((text, i) => {
+  const tokens = texts.map((group, side) => group.map((text, i) => {
     const x = side ? width - edge : 0;
     return drawn("g", {class: "end-point", "data-token": `${side},${i}`, tabindex: side === 0 && i === 0 ? 0 : -1, role: "img",
       "aria-label": options.tokenWords(side, i)},
       drawn("rect", {x, y: y(i) - high / 2 + 1, width: edge, height: high - 2, rx: 4}),
       drawn("rect", {class: "amount", x, y: y(i) - high / 2 + 1, width: edge, height: high - 2, rx: 4, "fill-opacity": 0}),
-      drawn("text", {x: side ? x + 8 : edge - 8, y: y(i), class: side ? "begin" : "end"}, visible(text, 11)));
+      drawn("text", {x: side ? x + 8 : edge - 8, y: y(i), class: side ? "begin" : "end"}, text));
   }));
   const surface = drawn("svg", {class: "surface links", width, height: 36 + most * high, "data-own-tip": true},
     drawn("text", {x: edge - 8, y: 12, class: "axis end"}, options.rowAxis),
@@ -137,8 +141,7 @@ function links(matrix, options) {
   }
   function focusOn(side, i) {
     show(side === 0 ? i : null, side === 1 ? i : null);
-    spoken.textContent = side === null ? "" : options.tokenWords(side, i);
-    options.moved?.(side, i);
+    spoken.textContent = options.tokenWords(side, i);
   }
   const clear = () => { show(null, null); spoken.textContent = ""; };
   tokens.forEach((group, side) => group.forEach((node, i) => {

@@ -6,13 +6,13 @@ const STEP_TEXT = 6.6; /* pixels a letter in the strips */
 
 /* A strip a head: its job at each step, the stronger the fuller. */
 function strips() {
-  const high = 22, left = 76, width = Math.max(480, Math.min(byId("view").clientWidth - 24, 1180)), each = (width - left) / steps.length;
+  const high = 22, left = 76, width = Math.max(480, Math.min(room(), 1180)), each = (width - left) / steps.length;
   const rows = heads.map((head, i) => {
     const y = 24 + i * high, cells = [], names = [];
     for (let step = 0, begin = 0; step < steps.length; step++) {
       const job = jobAt(i, step), score = scoreAt(i, step), more = step + 1 < steps.length && jobAt(i, step + 1) === job;
-      cells.push(tip(drawn("rect", {class: `job-${jobOf(job)[1]}`, x: left + step * each, y: y + 1, width: each + (more ? 0.5 : -1.5), height: high - 2,
-        "fill-opacity": (0.2 + 0.55 * clamp(score ?? 0, 0, 1)).toFixed(2), onclick: () => choose({step})}),
+      cells.push(tip(drawn("rect", {class: `job-${jobOf(job)[1]}`, x: left + step * each, y: y + 1, width: each - (more ? 0 : 1.5), height: high - 2,
+        "fill-opacity": ((0.15 + 0.5 * clamp(score ?? 0, 0, 1)) * (/grey|none/.test(jobOf(job)[1]) ? 0.35 : 1)).toFixed(2), onclick: () => choose({step})}),
       `${head.label} at step ${steps[step]}: ${job} ${share(score)}`));
       if (more) continue;
       const run = (step + 1 - begin) * each;
@@ -28,7 +28,7 @@ function strips() {
 }
 
 function trainingView() {
-  const room = byId("view").clientWidth - 24, width = room > 900 ? (room - 32) / 2 : room, rise = study.emergence ?? {};
+  const width = room() > 900 ? (room() - 48) / 2 : room(), rise = study.emergence ?? {};
   if (steps.length < 2) return element("article", {}, element("h2", {}, "Training"), element("p", {class: "lead"},
     "The run kept no weights along the way: there is only the end to see."));
   const at = i => `step ${steps[i].toLocaleString("en")}`, picked = step => choose({step}), common = {x: steps, width, xName: "step", mark: state.step, at, picked};
@@ -42,7 +42,7 @@ function trainingView() {
 
 /* ---- measures ---- */
 
-const order = {column: "off: loss", down: true};
+const order = {column: "loss if off", down: true};
 
 function columns() {
   const worth = WORTH.map(([name, of, text, about, source]) => ({name, of: i => of(heads[i]), text, words: wordsTip(name, about, source)}));
@@ -111,10 +111,10 @@ function removalView() {
   return element("article", {}, element("h2", {}, "How many heads are needed"),
     element("p", {class: "lead"}, "Heads are switched off one after another and stay off, in three orders."),
     element("div", {class: "row"}, choiceOf("What is measured", OUTCOMES.map(([value, text]) => [value, text, wordsOf(text)]), measure, value => choose({removal: value}))),
-    curves(series, {x: Array.from({length: heads.length + 1}, (_, i) => i), width: Math.min(byId("view").clientWidth - 24, 760), height: 320,
+    element("div", {class: "pictures"}, curves(series, {x: Array.from({length: heads.length + 1}, (_, i) => i), width: room() > 1100 ? room() - 600 : room(), height: 320,
       xName: "heads switched off", yName: measure === "loss" ? "loss, nats per token" : said, ...part,
       at: i => `${i} of ${heads.length} heads off`, picked: i => { const at = removal[names[names.length - 1]]?.order[i - 1]; if (heads[at]) go(`head/${heads[at].label}`); }}),
     element("div", {class: "scroll"}, element("table", {class: "numbers order"}, element("caption", {}, `The orders, and the ${said} once the head is gone`),
       element("thead", {}, element("tr", {}, element("th", {scope: "col"}, "off"), names.map(name => tip(element("th", {scope: "col", colspan: 2}, name), wordsOf(`removal: ${name}`))))),
-      element("tbody", {}, rows))));
+      element("tbody", {}, rows)))));
 }

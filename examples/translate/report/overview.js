@@ -12,8 +12,8 @@ function modelLine() {
 function inShort() {
   const worths = heads.map(lossWithout).map(x => x ?? -Infinity), most = worths.indexOf(Math.max(...worths)), said = [];
   if (known(worths[most]) && worths[most] > 0)
-    said.push(["The model leans most on ", headLink(most), `, which does `, element("b", {}, heads[most].job),
-      `: without it the loss rises by ${number(worths[most])} nats a token.`]);
+    said.push(["The model leans most on ", headLink(most), ` (${heads[most].job}): `,
+      `without it the loss rises by ${number(worths[most])} nats a token.`]);
   const greedy = study.removal?.greedy, exact = study.whole.exact_match;
   if (greedy && known(exact) && exact > 0) {
     const fails = greedy.after.findIndex(after => !(after.exact_match >= 0.95 * exact));
@@ -74,7 +74,7 @@ function overview() {
     paint(canvas, matrix);
     canvas.style.aspectRatio = clamp(matrix.columns.length / Math.max(1, matrix.rows.length), 0.6, 1.8);
     node.querySelector(".score").textContent = share(score);
-    node.querySelector(".job").replaceChildren(jobSign(job), element("span", {}, job ?? DASH));
+    node.querySelector(".job").replaceChildren(jobSign(job), element("span", {}, job?.replace(" token", "") ?? DASH));
     node.querySelector(".worth").replaceChildren(element("i", {style: `width:${known(rise) ? 100 * clamp(rise / worst, 0, 1) : 0}%`}),
       element("span", {}, signed(rise)));
     node.classList.toggle("faded", state.job !== null && state.job !== job);

@@ -45,7 +45,11 @@ function arrive() {
 
 function drawBar() {
   const here = state.view === "head" ? "heads" : state.view;
-  for (const link of byId("views").children) link.toggleAttribute("aria-current", link.hash === `#${here}`);
+  for (const link of byId("views").children) {
+    const current = link.hash === `#${here}`;
+    link.toggleAttribute("aria-current", current);
+    if (current) link.parentNode.scrollLeft = link.offsetLeft - link.parentNode.offsetLeft - 80;
+  }
   byId("choices").hidden = !FOLLOWS.includes(state.view);
   byId("sentence").value = state.sentence;
   byId("step").value = state.step;

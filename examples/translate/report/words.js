@@ -5,7 +5,7 @@ const JOBS = [
   ["unused", "none", "M2.5 2.5l7 7M9.5 2.5l-7 7", "Nothing is lost without it."],
   ["diagonal", "blue", "M1 1L11 11", "Each token sees the token at its own place."],
   ["reverse", "red", "M11 1L1 11", "Each token sees the one at the mirrored place: the first sees the last."],
-  ["previous", "sky", "M1 4.5L7.5 11M1 1v0", "Each token sees the one before it."],
+  ["previous", "sky", "M1 4.5L7.5 11", "Each token sees the one before it."],
   ["next", "sky", "M4.5 1L11 7.5", "Each token sees the one after it."],
   ["induction", "green", "M1 6h4v4M7 2h4", "Each token sees what followed the same token earlier (Olsson et al. 2022)."],
   ["same", "green", "M2 3h8M2 9h8", "Each token sees the same token elsewhere."],
@@ -52,13 +52,13 @@ const SHARES = ["diagonal", "anti_diagonal", "previous", "next", "first", "last"
 
 /* The measures of what a head is worth: name, of a head, as text, sentence, source. */
 const WORTH = [
-  ["off: loss", head => change(head, "off", "loss"), signed,
+  ["loss if off", head => change(head, "off", "loss"), signed,
     "How much the loss (nats per token) rises when the head's output is multiplied by 0.", "Voita et al. 2019; Michel et al. 2019"],
-  ["off: exact match", head => change(head, "off", "exact_match"), signed,
+  ["exact match if off", head => change(head, "off", "exact_match"), signed,
     "How much exact match changes when the head's output is multiplied by 0.", "Michel et al. 2019, section 3"],
-  ["mean: loss", head => change(head, "mean", "loss"), signed,
+  ["loss if mean", head => change(head, "mean", "loss"), signed,
     "How much the loss rises when the head says the same everywhere: its mean over all rows of the data.", "mean ablation: Wang et al. 2023"],
-  ["uniform: loss", head => change(head, "uniform", "loss"), signed,
+  ["loss if uniform", head => change(head, "uniform", "loss"), signed,
     "How much the loss rises when the head sees all keys in sight equally.", ""],
   ["gradient", head => head.worth?.gradient, signed,
     "d loss / d gate at 1: below 0, a louder head would lower the loss.", ""],
