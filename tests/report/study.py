@@ -17,7 +17,7 @@ KINDS = [("encoder_self", "enc", "encoder self-attention"), ("decoder_self", "de
          ("cross", "cross", "cross-attention")]
 # What a head does, and the look that earns it the name.
 JOBS = {"diagonal": "diagonal", "reverse": "anti_diagonal", "previous token": "previous", "next token": "next",
-        "first": "first", "last": "last", "sink": "end", "broad": "spread", "offset": "offset"}
+        "first token": "first", "last token": "last", "sink": "end", "broad": "spread", "fixed offset": "offset"}
 LETTERS = "abcdefghij"
 HOSTILE = ["</script>", "<!--", "\"'`&amp;", "\u0001\n\t", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "שלום",
            "مرحبا", "<b>x", "\\u003c", "a" * 40, "e\u0301", " ", "", "{{page.js}}", "&lt;", "\u2028"]
@@ -27,8 +27,8 @@ def wanted(job, i, j, n):
     """How much a head of this job wants query i to see key j of n, 0 to 1."""
     if job == "broad":
         return 0
-    key = {"diagonal": i, "reverse": n - 2 - i, "previous token": i - 1, "next token": i + 1, "first": 0,
-           "last": n - 2, "sink": n - 1, "offset": i - 2}[job]
+    key = {"diagonal": i, "reverse": n - 2 - i, "previous token": i - 1, "next token": i + 1, "first token": 0,
+           "last token": n - 2, "sink": n - 1, "fixed offset": i - 2}[job]
     return 1 if j == min(max(key, 0), n - 1) else 0
 
 
@@ -106,11 +106,11 @@ class Study:
 
     def head(self, kind, short, layer, head, layers):
         choice = {"encoder_self": ["diagonal", "previous token", "next token", "sink", "broad"],
-                  "decoder_self": ["first", "previous token", "diagonal", "offset", "broad"],
-                  "cross": ["reverse", "reverse", "last", "broad", "first"]}[kind]
+                  "decoder_self": ["first token", "previous token", "diagonal", "fixed offset", "broad"],
+                  "cross": ["reverse", "reverse", "last token", "broad", "first token"]}[kind]
         job = choice[(head + 2 * layer) % len(choice)]
         return {"label": f"{short}{layer}.{head}", "kind": kind, "layer": layer, "head": head, "job": job,
-                "offset": -2 if job == "offset" else 0, "strength": self.noise.uniform(3.5, 8),
+                "offset": -2 if job == "fixed offset" else 0, "strength": self.noise.uniform(3.5, 8),
                 "onset": self.noise.uniform(0.15, 0.6) + 0.1 * layer / layers,
                 "worth": 3 * self.noise.random() ** 3 if job != "broad" else 0.002}
 

@@ -51,7 +51,7 @@ function glossaryView() {
   const keys = [["← → ↑ ↓", "move among heads, cells, tokens, and along curves"], ["Enter", "opens a head, chooses a step"], ["Escape", "closes a head"],
     [", and .", "a step of training back and forth"], ["[ and ]", "the head before and after"]];
   return element("article", {class: "glossary"}, element("h2", {}, "Words"),
-    list("Jobs", JOBS.map(([name, , , about]) => entry(element("span", {}, jobSign(name, 14), " ", {previous: "previous token", next: "next token", same: "same token"}[name] ?? name), about))),
+    list("Jobs", JOBS.map(([name, , , about]) => entry(element("span", {}, jobSign(name, 14), " ", name), about))),
     list("What a head looks at", looks),
     list("What a head is worth", WORTH.map(([name, , , about, source]) => entry(name, about, null, source))),
     list("Other words", OTHER_WORDS.map(([name, about, source]) => entry(name, about, null, source))),

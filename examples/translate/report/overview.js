@@ -74,7 +74,7 @@ function overview() {
     paint(canvas, matrix);
     canvas.style.aspectRatio = clamp(matrix.columns.length / Math.max(1, matrix.rows.length), 0.6, 1.8);
     node.querySelector(".score").textContent = share(score);
-    node.querySelector(".job").replaceChildren(jobSign(job), element("span", {}, job?.replace(" token", "") ?? DASH));
+    node.querySelector(".job").replaceChildren(jobSign(job), element("span", {}, jobShort(job)));
     node.querySelector(".worth").replaceChildren(element("i", {style: `width:${known(rise) ? 100 * clamp(rise / worst, 0, 1) : 0}%`}),
       element("span", {}, signed(rise)));
     node.classList.toggle("faded", state.job !== null && state.job !== job);

@@ -1,29 +1,31 @@
 /* What the words mean: jobs, measures, and where their formulas come from. */
 
-/* By the beginning of a job's name: its colour, and its pattern in a square of 12 x 12. */
+/* Of a job: its colour, and its pattern in a square of 12 x 12. */
 const JOBS = [
   ["unused", "none", "M2.5 2.5l7 7M9.5 2.5l-7 7", "Nothing is lost without it."],
   ["diagonal", "blue", "M1 1L11 11", "Each token sees the token at its own place."],
   ["reverse", "red", "M11 1L1 11", "Each token sees the one at the mirrored place: the first sees the last."],
-  ["previous", "sky", "M1 4.5L7.5 11", "Each token sees the one before it."],
-  ["next", "sky", "M4.5 1L11 7.5", "Each token sees the one after it."],
+  ["previous token", "sky", "M1 4.5L7.5 11", "Each token sees the one before it."],
+  ["next token", "sky", "M4.5 1L11 7.5", "Each token sees the one after it."],
   ["induction", "green", "M1 6h4v4M7 2h4", "Each token sees what followed the same token earlier (Olsson et al. 2022)."],
-  ["same", "green", "M2 3h8M2 9h8", "Each token sees the same token elsewhere."],
-  ["first", "orange", "M1.5 1v10", "Every token sees the first."],
-  ["last", "orange", "M8 1v10", "Every token sees the last."],
-  ["offset", "sky", "M1 7.5L4.5 11M1 4L8 11", "Each token sees the one at a fixed distance."],
+  ["same token", "green", "M2 3h8M2 9h8", "Each token sees the same token elsewhere."],
+  ["first token", "orange", "M1.5 1v10", "Every token sees the first."],
+  ["last token", "orange", "M8 1v10", "Every token sees the last."],
+  ["fixed offset", "sky", "M1 7.5L4.5 11M1 4L8 11", "Each token sees the one at a fixed distance."],
   ["sink", "purple", "M10.5 1v10", "Every token sees a mark, which holds no text: the head rests (Clark et al. 2019; Xiao et al. 2024)."],
   ["broad", "grey", "M2 2h8v8h-8z", "Every token sees all others about equally."],
   ["mixed", "grey", "M2 3h2M7 5h3M3 8h3M9 10h1", "None of the patterns is strong."],
 ];
 const UNNAMED = ["", "grey", "M2 6h8", "A job that this page has no words for."];
-const jobOf = name => JOBS.find(([begin]) => (name ?? "").startsWith(begin)) ?? UNNAMED;
+const jobOf = name => JOBS.find(job => job[0] === name) ?? UNNAMED;
 
 function jobSign(name, size = 12) {
   const [, hue, pattern] = jobOf(name);
   return drawn("svg", {class: `sign job-${hue}`, viewBox: "0 0 12 12", width: size, height: size, "aria-hidden": true},
     drawn("path", {d: pattern}));
 }
+/* Where there is little room. */
+const jobShort = name => name?.replace(" token", "").replace("fixed ", "") ?? DASH;
 const jobAbout = name => jobOf(name)[3];
 
 /* Formula and source of the looks; their sentences come with the study. */
