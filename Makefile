@@ -70,7 +70,7 @@ help:
 	@echo 'make demo        train on the reverse task and draw what the heads look at'
 	@echo 'make toys        every toy task with every kind of positions, at lengths beyond training: a quarter of an hour'
 	@echo 'make check       build and pass the tests'
-	@echo 'make check-report the report of a head study in a real browser, which is a large download'
+	@echo 'make check-report  the report of a head study, in a browser, which is a large download'
 	@echo 'make faults      kill a training, and let it fail, at every single call that it makes'
 	@echo 'make gradcheck   every op and layer against finite differences'
 	@echo 'make bench       time a training step, beside PyTorch where it is installed'
@@ -177,7 +177,7 @@ valgrind: packages
 
 format:
 	@scripts/packages.sh command=clang-format:clang-format
-	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(preload_c) $(bench_c) $(wildcard bench/*.h tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h tests/*.h tests/*/*.h)
+	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(preload_c) $(bench_c) $(wildcard bench/*.h tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h examples/*/*/*.js tests/*.h tests/*/*.h)
 
 lint: packages
 	@scripts/packages.sh command=clang-tidy:clang-tidy command=cppcheck:cppcheck

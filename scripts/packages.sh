@@ -1,6 +1,7 @@
 #!/bin/sh
 # packages.sh MODULE:PACKAGE... command=NAME:PACKAGE... python=NAME:PACKAGE...: installs the Debian packages whose
-# pkg-config module, command or module of Debian's own Python is missing. Where apt-get is not to be had, prints what is needed and stops.
+# pkg-config module, command or module of Debian's own Python is missing. Where apt-get is not to be had, prints
+# what is needed and stops.
 set -u
 
 missing=

@@ -6,8 +6,8 @@
 
 #include "tapehead/tensor.h"
 
-/* Writes the page of report/ with `study` in it, atomically. What the page reads of `study`, and what it makes of a
- * null, stands in docs/run-directory.md. TH_EINVAL: not an object; TH_ENOMEM; TH_EIO. */
+/* Writes the page of report/ with `study` in it, atomically. docs/report.md says what the page reads of `study`.
+ * TH_EINVAL: not an object; TH_ENOMEM; TH_EIO. */
 th_status write_report(const char *path, const json_t *study, th_error *error);
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """study.py OUT.json [NAME]: a made-up study with heads that look trained, for the tests of the report.
 
-NAME is one of STUDIES below. The document has the form of docs/run-directory.md.
+NAME is one of STUDIES below. The document has the form of docs/report.md.
 """
 
 import base64

@@ -1,11 +1,26 @@
 /* The page: which view is shown, what is chosen, the keys that work everywhere. */
 
-const VIEWS = [["heads", "Heads"], ["training", "Training"], ["measures", "Measures"], ["removal", "Removal"], ["likeness", "Likeness"], ["words", "Words"]];
-const DRAW = {head: headView, training: trainingView, measures: measuresView, removal: removalView, likeness: likenessView, words: glossaryView};
+const VIEWS = [
+  ["heads", "Heads"], ["training", "Training"], ["measures", "Measures"], ["removal", "Removal"],
+  ["likeness", "Likeness"], ["words", "Words"]
+];
+const DRAW = {
+  head: headView,
+  training: trainingView,
+  measures: measuresView,
+  removal: removalView,
+  likeness: likenessView,
+  words: glossaryView
+};
 const FOLLOWS = ["heads", "head", "training"]; /* the views that sentence and step change */
-let atlas = null; /* kept, so that its tiles keep the focus */
+let atlas = null;                              /* kept, so that its tiles keep the focus */
 
-const go = where => { if (location.hash === `#${where}`) arrive(); else location.hash = where; };
+const go = where => {
+  if (location.hash === `#${where}`)
+    arrive();
+  else
+    location.hash = where;
+};
 
 /* Changes what is chosen and shows it; the focus stays where it can. */
 function choose(changes) {
@@ -14,7 +29,8 @@ function choose(changes) {
 }
 
 function draw() {
-  const view = byId("view"), focused = document.activeElement, figure = focused?.closest?.("[data-figure]")?.dataset.figure;
+  const view = byId("view"), focused = document.activeElement,
+        figure = focused?.closest?.("[data-figure]")?.dataset.figure;
   const value = focused?.dataset?.value, group = focused?.closest?.(".segments")?.getAttribute("aria-label");
   hideTip();
   drawBar();
@@ -25,8 +41,10 @@ function draw() {
     return;
   }
   view.replaceChildren(DRAW[state.view]());
-  if (value !== undefined && group) view.querySelector(`.segments[aria-label="${group}"] [data-value="${value}"]`)?.focus();
-  else if (figure) view.querySelector(`[data-figure="${figure}"] [tabindex="0"]`)?.focus();
+  if (value !== undefined && group)
+    view.querySelector(`.segments[aria-label="${group}"] [data-value="${value}"]`)?.focus();
+  else if (figure)
+    view.querySelector(`[data-figure="${figure}"] [tabindex="0"]`)?.focus();
 }
 
 /* The view that the address names: #heads, #head/cross1.0, #measures .. */
@@ -37,8 +55,10 @@ function arrive() {
   if (index >= 0) state.head = index;
   draw();
   if (before !== state.view) scrollTo(0, 0);
-  if (state.view === "heads" && before === "head") atlas.focus();
-  else if (before !== state.view) byId("view").focus({preventScroll: true});
+  if (state.view === "heads" && before === "head")
+    atlas.focus();
+  else if (before !== state.view)
+    byId("view").focus({preventScroll: true});
 }
 
 /* ---- the bar ---- */
@@ -59,9 +79,13 @@ function drawBar() {
 }
 
 function spark() {
-  const loss = steps.map((_, i) => lossAt(i)), most = Math.max(1e-9, ...loss.filter(known)), n = Math.max(1, steps.length - 1);
-  const points = loss.map((x, i) => known(x) ? `${(100 * i / n).toFixed(2)},${(20 - 19 * x / most).toFixed(2)}` : "").filter(Boolean);
-  return drawn("svg", {viewBox: "0 0 100 20", preserveAspectRatio: "none"}, drawn("polygon", {points: `0,20 ${points.join(" ")} 100,20`}));
+  const loss = steps.map((_, i) => lossAt(i)), most = Math.max(1e-9, ...loss.filter(known)),
+        n = Math.max(1, steps.length - 1);
+  const points = loss.map((x, i) => known(x) ? `${(100 * i / n).toFixed(2)},${(20 - 19 * x / most).toFixed(2)}` : "")
+                     .filter(Boolean);
+  return drawn(
+      "svg", {viewBox: "0 0 100 20", preserveAspectRatio: "none"},
+      drawn("polygon", {points: `0,20 ${points.join(" ")} 100,20`}));
 }
 
 let playing = null;
@@ -103,7 +127,8 @@ function fillBar() {
 function startTheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const show = () => {
-    const theme = remembered("tapehead-theme") ?? document.documentElement.dataset.chosen ?? (dark.matches ? "dark" : "light");
+    const theme =
+        remembered("tapehead-theme") ?? document.documentElement.dataset.chosen ?? (dark.matches ? "dark" : "light");
     document.documentElement.dataset.theme = theme;
     byId("theme").textContent = theme === "dark" ? "☀" : "☾";
     byId("theme").setAttribute("aria-label", theme === "dark" ? "Light colours" : "Dark colours");
@@ -127,7 +152,9 @@ function key(event) {
   if (event.key === "Escape" && state.view === "head") return go("heads");
   if (typing) return;
   const step = {",": -1, ".": 1}[event.key], aside = {"[": -1, "]": 1}[event.key];
-  const arrow = state.view === "head" && (event.target === document.body || event.target.id === "view") ? {ArrowLeft: -1, ArrowRight: 1}[event.key] : null;
+  const arrow = state.view === "head" && (event.target === document.body || event.target.id === "view") ?
+      {ArrowLeft: -1, ArrowRight: 1}[event.key] :
+      null;
   if (step && steps.length > 1 && FOLLOWS.includes(state.view)) choose({step: clamp(state.step + step, 0, LAST)});
   const next = heads[state.head + (aside ?? arrow ?? 0)];
   if ((aside ?? arrow) && state.view === "head" && next) go(`head/${next.label}`);

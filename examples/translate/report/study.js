@@ -6,10 +6,19 @@ const steps = study.steps ?? [];
 const LAST = Math.max(0, steps.length - 1);
 
 /* What the reader has chosen. */
-const state = {view: "heads", head: 0, sentence: 0, step: LAST, weights: "plain", scale: "one", kind: 0, likeness: "distance",
-               removal: "loss", job: null};
+const state = {
+  view: "heads",
+  head: 0,
+  sentence: 0,
+  step: LAST,
+  weights: "plain",
+  scale: "one",
+  kind: 0,
+  likeness: "distance",
+  removal: "loss",
+  job: null
+};
 
-const kindOf = head => study.kinds.find(kind => kind.kind === head.kind) ?? {kind: head.kind, title: head.kind, heads: []};
 const layersOf = kind => [...new Set(kind.heads.map(i => heads[i].layer))].sort((a, b) => a - b);
 const inLayer = (kind, layer) => kind.heads.filter(i => heads[i].layer === layer);
 
@@ -61,26 +70,32 @@ function bytesOf(name, text) {
 /* A matrix: {rows, columns: tokens, at(row, column): a weight or null}. */
 function matrixOf(kind, sentence, bytes, start) {
   const [rows, columns] = sidesOf(kind, sentence);
-  return {rows, columns, at(row, column) {
-    const byte = bytes[start + row * columns.length + column];
-    return byte === undefined ? null : byte / 255;
-  }};
+  return {
+    rows,
+    columns,
+    at(row, column) {
+      const byte = bytes[start + row * columns.length + column];
+      return byte === undefined ? null : byte / 255;
+    }
+  };
 }
 
 function weightsOf(index, sentence, step, which = "plain") {
   const {kind} = heads[index];
   if (which === "rollout") {
     const part = {encoder_self: "encoder", decoder_self: "target", cross: "source"}[kind];
-    return matrixOf(kind, sentence, bytesOf(`rollout ${part} ${sentence}`, study.sentences[sentence].rollout?.[part]), 0);
+    return matrixOf(
+        kind, sentence, bytesOf(`rollout ${part} ${sentence}`, study.sentences[sentence].rollout?.[part]), 0);
   }
-  const bytes = which === "norms" ? bytesOf(`norms ${sentence}`, study.norms?.[sentence])
-    : bytesOf(`weights ${sentence} ${step}`, study.weights[sentence][step]);
+  const bytes = which === "norms" ? bytesOf(`norms ${sentence}`, study.norms?.[sentence]) :
+                                    bytesOf(`weights ${sentence} ${step}`, study.weights[sentence][step]);
   return matrixOf(kind, sentence, bytes, starts[sentence][index]);
 }
 
 /* Value norms and rollout are kept of the studied weights alone. */
 const hasRollout = (index, sentence) =>
-  Boolean(study.sentences[sentence].rollout?.[{encoder_self: "encoder", decoder_self: "target", cross: "source"}[heads[index].kind]]);
+    Boolean(study.sentences[sentence]
+                .rollout?.[{encoder_self: "encoder", decoder_self: "target", cross: "source"}[heads[index].kind]]);
 const shownWeights = () => state.step === LAST ? state.weights : "plain";
 
 function sentenceText(sentence) {
