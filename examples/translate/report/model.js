@@ -200,7 +200,7 @@ function removalView() {
       element(
           "div", {class: "pictures"}, curves(series, {
             x: Array.from({length: heads.length + 1}, (_, i) => i),
-            width: room() > 1100 ? room() - 700 : room(),
+            width: room() > 1100 ? room() - 730 : room(),
             height: 320,
             xName: "heads switched off",
             yName: measure === "loss" ? "loss, nats per token" : said,
