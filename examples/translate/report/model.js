@@ -185,7 +185,7 @@ function removalView() {
                   return [
                     element(
                         "td", {class: "words"},
-                        heads[i] ? [headLink(i), " ", jobSign(heads[i].job), ` ${heads[i].job ?? DASH}`] : DASH),
+                        heads[i] ? [headLink(i), " ", jobSign(heads[i].job), ` ${jobShort(heads[i].job)}`] : DASH),
                     element("td", {}, number(removal[name].after[place]?.[measure]))
                   ];
                 })));
