@@ -11,7 +11,7 @@ TestSuite(translate_faults, .init = enter_directory, .fini = leave_directory);
 
 #define RECIPE \
   " --dropout 0.1 --batch 16 --steps 4 --report-every 3 --save-every 2 --validate-every 3 --ema 0.9 " \
-  "--average 2 --threads 1 --out "
+  "--average 2 --snapshot-every 3 --threads 1 --out "
 #define TOY "train " SMALL RECIPE
 #define PAIRS "train " SMALL_PAIRS RECIPE
 

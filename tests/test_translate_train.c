@@ -8,7 +8,7 @@
 TestSuite(translate_train, .init = enter_directory, .fini = leave_directory);
 
 /* What must not change a single byte: dropout on, checkpoints at odd places. */
-#define TOY "train " SMALL " --dropout 0.1 --batch 16 --save-every 7"
+#define TOY "train " SMALL " --dropout 0.1 --batch 16 --save-every 7 --snapshot-every 9"
 #define PAIRS "train " SMALL_PAIRS " --dropout 0.1 --save-every 7"
 #define ALL PAIRS " --batch-tokens 80 --accumulate 2 --validate-every 3 --average 3 --ema 0.9"
 static const char *const tasks[] = {TOY, PAIRS, ALL};
@@ -24,8 +24,13 @@ static void assert_same_file(const char *a, const char *b, const char *file) {
 
 /* In all that training makes, save metrics.jsonl, which also tells how often it reported. */
 static void assert_same_run(const char *a, const char *b) {
-  static const char *const files[] = {"model.safetensors", "optimizer.safetensors", "best.safetensors",
-                                      "average.safetensors", "ema.safetensors"};
+  static const char *const files[] = {"model.safetensors",
+                                      "optimizer.safetensors",
+                                      "best.safetensors",
+                                      "average.safetensors",
+                                      "ema.safetensors",
+                                      "snapshots/step-00000000.safetensors",
+                                      "snapshots/step-00000009.safetensors"};
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) assert_same_file(a, b, files[i]);
 }
 
@@ -118,6 +123,22 @@ Test(translate_train, two_halves_make_the_same_as_one_run) {
     assert_same_run("halves", "whole");
     assert_metrics_rise_to("halves/metrics.jsonl", 20);
   }
+}
+
+Test(translate_train, a_run_that_goes_on_keeps_no_snapshot_of_what_it_has_not_done) {
+  works("train " SMALL " --schedule constant --snapshot-every 3 --steps 9 --out run");
+  cr_assert(same_bytes("run/snapshots/step-00000009.safetensors", "run/model.safetensors"));
+  put_text("run/snapshots/step-00000012.safetensors", "of a step to come\n");
+  put_text("run/snapshots/notes.txt", "somebody's\n");
+  works("train --out run --steps 11");
+  cr_assert_not(exists("run/snapshots/step-00000012.safetensors"));
+  cr_assert(exists("run/snapshots/step-00000009.safetensors") && exists("run/snapshots/notes.txt"));
+}
+
+Test(translate_train, pairs_keep_no_snapshots_unless_asked) {
+  put_pairs("pairs.tsv", 50);
+  works("train " SMALL_PAIRS " --steps 2 --out run");
+  cr_assert_not(exists("run/snapshots"));
 }
 
 Test(translate_train, settings_given_to_go_on_are_kept) {

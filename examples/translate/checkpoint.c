@@ -153,12 +153,21 @@ static const struct {
                        {"average", "average.safetensors", "--average"},
                        {"ema", "ema.safetensors", "--ema"}};
 
-static th_status save_weights(const run *r, run_weights which, const th_tensor *vector, th_error *error) {
+static th_status save_vector(const run *r, const char *file, const th_tensor *vector, th_error *error) {
   part weights = {"", *vector};
   char step[24];
   snprintf(step, sizeof step, "%lld", (long long)r->step);
   th_text_pair metadata[] = {{"format", "tapehead model"}, {"step", step}};
-  return save_parts(r, kept[which].file, &weights, 1, metadata, 2, error);
+  return save_parts(r, file, &weights, 1, metadata, 2, error);
+}
+
+static th_status save_weights(const run *r, run_weights which, const th_tensor *vector, th_error *error) {
+  return save_vector(r, kept[which].file, vector, error);
+}
+
+th_status run_save_as(const run *r, const char *file, th_error *error) {
+  th_tensor values = th_params_values(r->model->params);
+  return save_vector(r, file, &values, error);
 }
 
 static th_status save_average(const run *r, th_error *error) {

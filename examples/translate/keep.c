@@ -93,7 +93,8 @@ static th_status validate(run *r, progress *p, line *l, th_error *error) {
 th_status keep_up(run *r, th_metrics *metrics, progress *p, th_error *error) {
   const settings *s = &r->settings;
   line l = {0};
-  th_status status = is_due(r, s->validate_every) ? validate(r, p, &l, error) : TH_OK;
+  th_status status = snapshot_take(r, error);
+  if (!status && is_due(r, s->validate_every)) status = validate(r, p, &l, error);
   if (!status && (is_due(r, s->report_every) || run_ended(r))) status = report(r, p, &l, error);
   if (!status && l.count) status = th_metrics_append(metrics, r->step, l.value, l.count, error);
   bool checkpoint = is_due(r, s->save_every);

@@ -1,5 +1,5 @@
 /* A run and its directory: config.json, vocab.*.json, pairs.tsv, valid.tsv, model.safetensors, best.safetensors,
- * average.safetensors, ema.safetensors, optimizer.safetensors, metrics.jsonl, heatmaps/, curve.png. */
+ * average.safetensors, ema.safetensors, optimizer.safetensors, snapshots/, metrics.jsonl, heatmaps/, curve.png. */
 #ifndef TRANSLATE_RUN_H
 #define TRANSLATE_RUN_H
 
@@ -68,6 +68,8 @@ th_status run_save(run *r, th_error *error);
 /* Those files alone: what a run that was killed just after its checkpoint had no time for. */
 th_status run_save_weights(run *r, th_error *error);
 th_status run_load_state(run *r, th_error *error);
+/* The weights as they are, in a file of this name in the run's directory. */
+th_status run_save_as(const run *r, const char *file, th_error *error);
 
 /* Which of its weights: model.safetensors, best.safetensors, average.safetensors or ema.safetensors. */
 typedef enum { RUN_LAST, RUN_BEST, RUN_AVERAGE, RUN_EMA, RUN_WEIGHTS } run_weights;
@@ -79,5 +81,16 @@ th_status run_weights_parse(const char *name, run_weights *which, th_error *erro
 th_status run_use(run *r, run_weights which, th_error *error);
 /* The step they were saved at, as their file says. */
 th_status run_use_step(const run *r, run_weights which, int64_t *step, th_error *error);
+
+/* ---- snapshots.c: the weights at chosen steps ----------------------------------------------------------------- */
+
+/* A snapshot stands before the checkpoint that knows of it. So when a run goes on, those of later steps are removed,
+ * and made again: snapshots_begin does that, and sees to the one of the step at hand. */
+th_status snapshots_begin(const run *r, th_error *error);
+th_status snapshot_take(const run *r, th_error *error); /* if one is due */
+/* The steps there are snapshots of, rising, on the heap; none where the run has none. */
+th_status snapshots_list(const run *r, int64_t **steps, int64_t *count, th_error *error);
+/* Reads the weights of a step into the model of an open run. */
+th_status snapshot_use(run *r, int64_t step, th_error *error);
 
 #endif

@@ -99,6 +99,8 @@ static const setting table[] = {
      "updates between two lines of metrics"},
     {"save-every", WHOLE, AT(save_every), 1, COUNT_MAX, NULL, "500", "500", true,
      "updates between two checkpoints"},
+    {"snapshot-every", WHOLE, AT(snapshot_every), 0, COUNT_MAX, NULL, "125", "0", true,
+     "updates between two copies of the weights in snapshots/, for translate heads (0: none)"},
     {"average", WHOLE, AT(average), 0, AVERAGE_MAX, NULL, "0", "0", false,
      "keep the mean of the last N checkpoints as average.safetensors (0: not)"},
     {"validate-every", WHOLE, AT(validate_every), 0, COUNT_MAX, NULL, "0", "0", true,

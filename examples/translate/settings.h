@@ -23,7 +23,7 @@ typedef struct settings {
   int64_t steps, batch, batch_tokens, accumulate, warmup;
   double rate, clip, weight_decay, ema;
   char schedule[16], decay[16];
-  int64_t seed, threads, report_every, save_every;
+  int64_t seed, threads, report_every, save_every, snapshot_every;
   int64_t validate_every, validate_most, patience, average;
 } settings;
 

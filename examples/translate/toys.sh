@@ -42,7 +42,7 @@ one() { # TASK POSITIONS SEED
   [ -e "$rows" ] && [ "$(head -n 1 "$rows")" = "# $flags" ] && return
   echo "toys: $name"
   # shellcheck disable=SC2086  # the flags are meant to split
-  "$program" train $flags --out "$out/runs/$name" >"$log" 2>&1 || {
+  "$program" train --snapshot-every 0 $flags --out "$out/runs/$name" >"$log" 2>&1 || {
     status=$?
     echo "toys: $name: $(tail -n 1 "$log")" >&2
     return $status

@@ -104,6 +104,7 @@ static th_status train_run(run *r, bool resumed, th_error *error) {
   char path[PATH_TEXT];
   th_metrics *metrics;
   th_status status = resumed ? run_save_weights(r, error) : TH_OK;
+  if (!status) status = snapshots_begin(r, error);
   if (!status)
     status = th_metrics_open(&metrics, run_path(r, path, "metrics.jsonl"),
                              resumed ? r->step : TH_METRICS_FRESH, error);
