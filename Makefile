@@ -45,7 +45,7 @@ single_c := $(wildcard examples/*.c)
 preload_c := tests/fault_preload.c
 test_c := $(filter-out $(preload_c),$(wildcard tests/*.c tests/translate/*.c))
 # What the tests of the program look into.
-program_parts := $(addprefix examples/translate/,toy.c data.c batch.c pairs.c settings.c options.c)
+program_parts := $(addprefix examples/translate/,toy.c data.c batch.c pairs.c settings.c options.c report.c)
 bench_c := $(wildcard bench/*.c)
 object = $(patsubst %.c,$(B)/%.o,$(1))
 
@@ -55,9 +55,10 @@ singles := $(patsubst examples/%.c,$(B)/%,$(single_c))
 benches := $(patsubst bench/%.c,$(B)/%,$(bench_c))
 tests := $(B)/tests-all
 gradcheck := $(B)/gradcheck
+report_page := $(B)/report_page
 preload := $(B)/fault_preload.so
 
-.PHONY: all demo toys check faults gradcheck bench asan valgrind format lint packages clean help
+.PHONY: all demo toys check check-report faults gradcheck bench asan valgrind format lint packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -69,6 +70,7 @@ help:
 	@echo 'make demo        train on the reverse task and draw what the heads look at'
 	@echo 'make toys        every toy task with every kind of positions, at lengths beyond training: a quarter of an hour'
 	@echo 'make check       build and pass the tests'
+	@echo 'make check-report the report of a head study in a real browser, which is a large download'
 	@echo 'make faults      kill a training, and let it fail, at every single call that it makes'
 	@echo 'make gradcheck   every op and layer against finite differences'
 	@echo 'make bench       time a training step, beside PyTorch where it is installed'
@@ -120,6 +122,13 @@ $(gradcheck): $(B)/tests/gradcheck/main.o $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
+# The report's page is embedded as it stands.
+$(B)/examples/translate/report.o: $(wildcard examples/translate/report/*)
+
+$(report_page): $(B)/tests/report/main.o $(B)/examples/translate/report.o $(library)
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- doing -----------------------------------------------------------------------------------------
@@ -138,6 +147,12 @@ check: packages
 	@scripts/packages.sh command=python3:python3
 	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(singles) $(benches)
 	tests/run.sh $(B)
+
+# The packages are Debian's, so the Python is, too.
+check-report: packages
+	@scripts/packages.sh command=chromium:chromium command=chromedriver:chromium-driver python=selenium:python3-selenium
+	@$(MAKE) --no-print-directory $(report_page)
+	/usr/bin/python3 -B tests/report/browser.py $(report_page)
 
 faults: packages
 	@$(MAKE) --no-print-directory $(tests) $(preload) $(program)
