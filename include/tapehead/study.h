@@ -75,7 +75,7 @@ typedef struct th_captured {
   int layer;
   th_tensor query, key, value, weights, heads; /* as in th_seen */
   th_tensor norms; /* [B,H,T,S]: |weight of key j times (value of key j times the head's output projection)|:
-                      Kobayashi et al. 2020, equation 4 */
+                      ||alpha f(x)|| of Kobayashi et al. 2020, section 3. Times the gate's size, where there is one. */
 } th_captured;
 
 typedef struct th_capture {
@@ -89,49 +89,64 @@ void th_capture_free(th_capture *capture); /* all zero is fine, and left behind 
 
 /* ---- what a head looks at ------------------------------------------------------------------------------------- */
 
-/* Measures of one head's rows of weights. A sequence's value is the mean over its rows that have one; a head's
- * is the mean over the sequences that have one, with the deviation between them. Rows are the queries within the
- * sequence's length. The shares are sums of a row's weights over some of its keys. */
+/* Measures of one head's rows of weights w, row i, keys j. Rows are the queries within the sequence's length
+ * (the decoder's: input_length) that have two keys or more in sight: one key leaves no choice. A share is what a row
+ * has on the keys named, of the rows that have such a key in sight. A sequence's value is the mean over its rows that
+ * have one; a head's is the mean over the sequences that have one, with the deviation between them.
+ *
+ * n is the number of keys without an end mark at the end. In cross-attention row i is where output i is written, key j
+ * is source token j: copying is the diagonal, reversing the anti-diagonal. */
 typedef enum {
-  TH_LOOK_ENTROPY, /* -sum w log w, in nats */
-  TH_LOOK_SPREAD, /* the same over log(number of keys in sight): 1 is uniform; of rows with two keys or more */
-  TH_LOOK_CONFIDENCE,    /* largest weight, the end mark's aside: Voita et al. 2019, section 4 */
+  TH_LOOK_ENTROPY,       /* -sum w log w, in nats */
+  TH_LOOK_SPREAD,        /* the same over log(number of keys in sight): 1 is uniform */
+  TH_LOOK_CONFIDENCE,    /* largest weight, end marks' aside: Voita et al. 2019, section 4 */
   TH_LOOK_DISTANCE,      /* sum w |i - j|, in tokens */
   TH_LOOK_BACK,          /* sum w (i - j): above 0, it looks back */
-  TH_LOOK_DIAGONAL,      /* share of key j = i */
-  TH_LOOK_ANTI_DIAGONAL, /* share of key n - 1 - i, of n keys without end mark */
+  TH_LOOK_DIAGONAL,      /* share of key i */
+  TH_LOOK_ANTI_DIAGONAL, /* share of key n - 1 - i */
   TH_LOOK_PREVIOUS,      /* share of key i - 1 */
   TH_LOOK_NEXT,          /* share of key i + 1 */
   TH_LOOK_FIRST,         /* share of key 0 */
-  TH_LOOK_LAST,          /* share of key n - 1 */
-  TH_LOOK_OFFSET,        /* share of key i + d, for the d that fits best: th_head_look.offset */
-  TH_LOOK_SAME, /* share of keys with the query's own token, elsewhere; of cross-attention: with the token that is to
-                      follow. Cross: only with one vocabulary */
-  TH_LOOK_PREFIX, /* share of keys just after one with the query's own token (self-attention: an earlier one): prefix
-                      matching, Olsson et al. 2022. Cross: only with one vocabulary */
-  TH_LOOK_END,     /* share of the end mark */
-  TH_LOOK_BEGIN,   /* share of the begin mark */
+  TH_LOOK_LAST,   /* share of key n - 1; not of decoder self-attention, where that is the last row itself */
+  TH_LOOK_OFFSET, /* share of key i + d, for the best d of those that at least half of all rows have; of equal
+                   * ones the nearest: th_head_look.offset */
+  TH_LOOK_SAME, /* share of keys with the query's own token, elsewhere; of cross-attention: with the token that
+                   * is to follow (output), where there is one vocabulary */
+  TH_LOOK_PREFIX, /* share of keys just after one with the query's own token: prefix matching, Olsson et al. 2022.
+                   * Self-attention: after an earlier one; cross-attention: where there is one vocabulary */
+  TH_LOOK_END,     /* share of end marks */
+  TH_LOOK_BEGIN,   /* share of begin marks */
   TH_LOOK_PADDING, /* share of keys beyond the length: 0, or something is wrong */
   TH_LOOKS
 } th_look;
 const char *th_look_name(th_look look); /* "entropy", "anti_diagonal": the name in files */
 
 typedef struct th_statistic {
-  double mean, deviation; /* over sequences; NAN: no sequence has one */
+  double mean, deviation; /* over n sequences, the deviation's divisor n; NAN: no sequence has one */
 } th_statistic;
 
 typedef struct th_head_look {
   th_statistic value[TH_LOOKS];
-  double chance
-      [TH_LOOKS]; /* of the shares: what uniform attention over the keys in sight would have; else NAN */
-  int64_t offset; /* d of TH_LOOK_OFFSET, key minus query */
+  /* Of the shares: the same measure of attention that is uniform over the keys in sight; of others NAN. */
+  double chance[TH_LOOKS];
+  int64_t offset; /* d of TH_LOOK_OFFSET, key minus query; 0 where that is NAN */
 } th_head_look;
 
-/* looks [heads]. */
+/* looks [heads]. Sequences are measured one by one, in their order: how they are put into batches matters to
+ * rounding only, threads not at all. The tape holds one batch's pass at a time.
+ * TH_EINVAL or TH_ESHAPE for a batch without what the shape needs, or what the tape met; then looks is as it was. */
 th_status th_study_looks(const th_transformer *model, th_tape *tape, const th_study_data *data,
                          th_head_look *looks, th_error *error);
 
-/* What a head does, in a word. */
+/* What a head does, in a word: the first line of the table that fits.
+ *
+ *   unused                                 loss_without is below 0.001
+ *   diagonal, reverse, previous token,     its share (DIAGONAL, ANTI_DIAGONAL, PREVIOUS, NEXT, PREFIX, SAME, OFFSET, END
+ *   next token, induction, same token,     or BEGIN, FIRST, LAST) is at least 0.5 and at least 0.2 above chance. Of
+ *   fixed offset, sink, first token,       several the best wins, but the first in this order that is within 0.05 of it.
+ *   last token                             Heads rest on a sink, the first or last token: these count for 0.3 less
+ *   broad                                  SPREAD is at least 0.8
+ *   mixed                                  anything else */
 typedef enum {
   TH_JOB_UNUSED,
   TH_JOB_DIAGONAL,
@@ -152,10 +167,10 @@ const char *th_job_name(th_job job); /* "previous token", "reverse", "sink" .. *
 
 typedef struct th_named {
   th_job job;
-  double score; /* the measure that earned the name */
+  double score; /* the measure that earned the name; mixed: the largest share; unused: loss_without */
 } th_named;
-/* By the thresholds that study/jobs.c states. `loss_without`: the rise of the loss when the head is gated off, in
- * nats per token; NAN: not known, and then no head is unused. */
+/* By the thresholds that study/jobs.c states, and why. `loss_without`: the rise of the loss when the head is gated
+ * off, in nats per token; NAN: not known, and then no head is unused. One table serves every kind so far. */
 th_named th_head_job(th_attention_kind kind, const th_head_look *look, double loss_without);
 
 /* ---- what a head is worth --------------------------------------------------------------------------------------- */
