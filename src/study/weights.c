@@ -1,0 +1,69 @@
+/* The weights of every head, gathered by one tap. */
+#include "weights.h"
+
+const int32_t *th_study_query_length(th_attention_kind kind, const th_study_batch *b) {
+  return kind == TH_ENCODER_SELF ? b->source_length : b->input_length;
+}
+
+const int32_t *th_study_key_length(th_attention_kind kind, const th_study_batch *b) {
+  return kind == TH_DECODER_SELF ? b->input_length : b->source_length;
+}
+
+static th_status check_tokens(const th_tensor *tokens, const char *name, th_error *error) {
+  char text[TH_SHAPE_TEXT];
+  if (tokens->data && tokens->dtype == TH_I32 && tokens->ndim == 2) return TH_OK;
+  return th_error_set(error, TH_EINVAL, "study: %s %s: want token ids, i32 [sequences,tokens]", name,
+                      tokens->data ? th_shape_text(text, tokens) : "is missing");
+}
+
+static th_status check_batch(const th_transformer *m, const th_study_batch *b, th_error *error) {
+  th_status status = TH_OK;
+  if (m->config.shape != TH_DECODER_ONLY) status = check_tokens(&b->source, "source", error);
+  if (m->config.shape != TH_ENCODER_ONLY && !status) status = check_tokens(&b->input, "input", error);
+  if (status || m->config.shape != TH_ENCODER_DECODER || b->source.shape[0] == b->input.shape[0])
+    return status;
+  return th_error_set(error, TH_ESHAPE, "study: %lld sources beside %lld inputs: want as many",
+                      (long long)b->source.shape[0], (long long)b->input.shape[0]);
+}
+
+typedef struct gathering {
+  const th_transformer *model;
+  th_tensor *weights; /* [heads] */
+} gathering;
+
+/* Head `head` of weights [B,H,T,S], in double. */
+static void widen(const th_tensor *weights, int64_t head, double *y) {
+  int64_t heads = weights->shape[1], n = weights->shape[2] * weights->shape[3];
+  for (int64_t b = 0; b < weights->shape[0]; b++)
+    for (int64_t i = 0, from = (b * heads + head) * n; i < n; i++)
+      *y++ = weights->dtype == TH_F32 ? (double)((const float *)weights->data)[from + i]
+                                      : ((const double *)weights->data)[from + i];
+}
+
+static void gather(void *context, const th_nn_attention *layer, th_seen *seen) {
+  const gathering *g = context;
+  const th_tensor *all = &seen->weights->value; /* [B,H,T,S], contiguous */
+  int64_t shape[] = {all->shape[0], all->shape[2], all->shape[3]};
+  for (int i = 0; i < th_head_count(g->model); i++) {
+    th_head head = th_head_at(g->model, i);
+    if (head.kind != layer->kind || head.layer != layer->layer) continue;
+    if (!th_keep_tensor(seen->weights->tape, &g->weights[i], TH_F64, 3, shape)) return;
+    widen(all, head.head, g->weights[i].data);
+  }
+}
+
+th_tensor *th_study_weights(const th_transformer *m, th_tape *tape, const th_study_batch *batch,
+                            th_error *error) {
+  if (check_batch(m, batch, error)) return NULL;
+  bool recording = th_tape_recording(tape), training = th_tape_training(tape);
+  th_tape_reset(tape);
+  th_tape_record(tape, false);
+  th_tape_train(tape, false);
+  gathering g = {m, th_keep(tape, (size_t)th_head_count(m) * sizeof *g.weights)};
+  if (g.weights) th_study_forward(m, tape, batch, &(th_tap){gather, &g});
+  th_tape_record(tape, recording);
+  th_tape_train(tape, training);
+  const th_error *failed = th_tape_error(tape);
+  if (failed) th_error_set(error, failed->status, "%s", failed->text);
+  return failed ? NULL : g.weights;
+}
