@@ -4,135 +4,15 @@
 #endif
 
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <math.h>
-#include <png.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "tapehead/plot.h"
+#include "plot_picture.h"
 
 /* ---- helpers --------------------------------------------------------------------------------- */
-
-typedef struct picture {
-  int width, height;
-  png_bytep rgb;
-} picture;
-
-typedef struct colour {
-  int r, g, b;
-} colour;
-
-/* The first, middle and last entries of viridis as published, times 255; and what plot.h promises. */
-static const colour viridis_low = {68, 1, 84};
-static const colour viridis_middle = {33, 145, 140};
-static const colour viridis_high = {253, 231, 37};
-static const colour frame_grey = {0x50, 0x50, 0x50};
-static const colour white = {255, 255, 255};
-static const colour series_blue = {0x00, 0x72, 0xB2};
-static const colour series_vermilion = {0xD5, 0x5E, 0x00};
-
-/* A rectangle inside a frame: a matrix, a colour bar, the field of a curve. */
-typedef struct box {
-  int x, y, width, height;
-} box;
-
-#define SHORTEST_FRAME 12
-#define MOST_BOXES 64
-#define BAR_WIDTH 16
-
-static char folder[] = "/tmp/test-plot-XXXXXX";
-static char path[sizeof folder + 32];
-static th_plot *plot;
-static th_error error;
-
-static void start(th_plot_fonts fonts) {
-  cr_assert_not_null(mkdtemp(folder));
-  snprintf(path, sizeof path, "%s/picture.png", folder);
-  cr_assert_eq(th_plot_new(&plot, fonts, &error), TH_OK, "%s", error.text);
-}
-
-static void start_with_text(void) { start(TH_PLOT_SYSTEM_FONTS); }
-
-static void start_without_text(void) { start(TH_PLOT_NO_FONTS); }
-
-static int files_in_folder(void) {
-  DIR *open = opendir(folder);
-  int count = 0;
-  for (struct dirent *entry; (entry = readdir(open));)
-    count += entry->d_name[0] != '.' || strlen(entry->d_name) > 2;
-  closedir(open);
-  return count;
-}
-
-static void stop(void) {
-  th_plot_free(plot);
-  unlink(path);
-  cr_expect_eq(rmdir(folder), 0, "something was left in %s", folder);
-}
-
-static picture read_picture(const char *name) {
-  png_image image = {.version = PNG_IMAGE_VERSION};
-  cr_assert(png_image_begin_read_from_file(&image, name), "%s: %s", name, image.message);
-  cr_assert_eq(image.format, PNG_FORMAT_RGB);
-  picture read = {(int)image.width, (int)image.height, malloc(PNG_IMAGE_SIZE(image))};
-  cr_assert_not_null(read.rgb);
-  cr_assert(png_image_finish_read(&image, NULL, read.rgb, 0, NULL), "%s: %s", name, image.message);
-  return read;
-}
-
-static colour pixel(const picture *of, int x, int y) {
-  const png_byte *at = of->rgb + ((size_t)y * (size_t)of->width + (size_t)x) * 3;
-  return (colour){at[0], at[1], at[2]};
-}
-
-static bool same(colour a, colour b) { return a.r == b.r && a.g == b.g && a.b == b.b; }
-
-static bool is(const picture *of, int x, int y, colour wanted) {
-  return x >= 0 && y >= 0 && x < of->width && y < of->height && same(pixel(of, x, y), wanted);
-}
-
-static bool same_pictures(const picture *a, const picture *b) {
-  return a->width == b->width && a->height == b->height &&
-         memcmp(a->rgb, b->rgb, (size_t)a->width * (size_t)a->height * 3) == 0;
-}
-
-/* All frames, in reading order of their upper left corners. */
-static int find_boxes(const picture *in, box found[MOST_BOXES]) {
-  int count = 0;
-  for (int y = 0; y < in->height; y++) {
-    for (int x = 0; x < in->width; x++) {
-      int run = 0, down = 0;
-      while (is(in, x + run, y, frame_grey)) run++;
-      while (run >= SHORTEST_FRAME && is(in, x, y + down, frame_grey)) down++;
-      if (down >= SHORTEST_FRAME && !is(in, x, y - 1, frame_grey) && count < MOST_BOXES)
-        found[count++] = (box){x + 1, y + 1, run - 2, down - 2};
-      x += run;
-    }
-  }
-  return count;
-}
-
-static colour cell_colour(const picture *in, box matrix, int rows, int columns, int row, int column) {
-  int x = matrix.x + (2 * column + 1) * matrix.width / (2 * columns);
-  int y = matrix.y + (2 * row + 1) * matrix.height / (2 * rows);
-  return pixel(in, x, y);
-}
-
-#define expect_colour(seen, wanted) \
-  do { \
-    colour s_ = (seen), w_ = (wanted); \
-    cr_expect(same(s_, w_), "%s: %d,%d,%d, wanted %d,%d,%d", #seen, s_.r, s_.g, s_.b, w_.r, w_.g, w_.b); \
-  } while (0)
-
-static th_tensor matrix_of(void *data, th_dtype dtype, int64_t rows, int64_t columns) {
-  return th_tensor_of(data, dtype, 2, (int64_t[]){rows, columns});
-}
 
 static picture draw(const th_heatmap *heatmap) {
   cr_assert_eq(th_plot_heatmap(plot, path, heatmap, &error), TH_OK, "%s", error.text);
@@ -146,26 +26,6 @@ static picture draw_label(const char *label) {
   const char *none = "";
   return draw(&(th_heatmap){
       .weights = &weights, .query_labels = &label, .key_labels = &none, .query_axis = "", .key_axis = ""});
-}
-
-static bool has_ink_on_border(const picture *in) {
-  for (int x = 0; x < in->width; x++)
-    if (!is(in, x, 0, white) || !is(in, x, in->height - 1, white)) return true;
-  for (int y = 0; y < in->height; y++)
-    if (!is(in, 0, y, white) || !is(in, in->width - 1, y, white)) return true;
-  return false;
-}
-
-static bool row_has_ink(const picture *in, int from, int to, int y) {
-  for (int x = from; x < to; x++)
-    if (!is(in, x, y, white)) return true;
-  return false;
-}
-
-static void need_fonts(void) {
-  if (th_plot_has_text(plot)) return;
-  stop(); /* which Criterion leaves out for a skipped test */
-  cr_skip_test("this machine has no fonts");
 }
 
 TestSuite(plot, .init = start_without_text, .fini = stop);
@@ -388,25 +248,14 @@ Test(plot, a_directory_or_device_is_not_replaced) {
 }
 
 Test(plot, an_existing_file_survives_a_failed_write) {
-  FILE *old = fopen(path, "w");
-  fputs("precious", old);
-  fclose(old);
-  struct rlimit before, full;
-  getrlimit(RLIMIT_FSIZE, &before);
-  full = before;
-  full.rlim_cur = 64; /* as if the disk were full after 64 bytes */
-  signal(SIGXFSZ, SIG_IGN);
-  setrlimit(RLIMIT_FSIZE, &full);
+  struct rlimit before;
+  write_text("precious");
+  fill_disk(&before);
   th_status status = draw_to(path);
   setrlimit(RLIMIT_FSIZE, &before);
   cr_expect_eq(status, TH_EIO);
   cr_expect_not_null(strstr(error.text, ": cannot write: File too large"), "%s", error.text);
-  cr_expect_eq(files_in_folder(), 1);
-  char text[16] = "";
-  old = fopen(path, "r");
-  cr_expect_not_null(fgets(text, sizeof text, old));
-  fclose(old);
-  cr_expect_str_eq(text, "precious");
+  expect_only_text("precious");
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */

@@ -1,9 +1,9 @@
 /* The colour bar, and the scale it shows. */
 #include <math.h>
 
+#include "axis.h"
 #include "colour.h"
 #include "panel.h"
-#include "ticks.h"
 
 #define BAR_WIDTH 16
 #define TICK_LENGTH 4
@@ -20,12 +20,7 @@ static void bar_ticks(th_ticks *ticks, th_scale scale, int height) {
 int th_bar_width(th_plot *plot, th_scale scale, int height) {
   th_ticks ticks;
   bar_ticks(&ticks, scale, height);
-  int widest = 0;
-  for (int i = 0; i < ticks.count; i++) {
-    th_text text;
-    th_text_set(plot, &text, ticks.text[i], TH_LABEL_SIZE, WIDEST_NUMBER);
-    widest = text.width > widest ? text.width : widest;
-  }
+  int widest = th_ticks_width(plot, &ticks);
   return BAR_WIDTH + TICK_LENGTH + (widest > 0 ? TH_GAP + widest : 0);
 }
 
@@ -47,20 +42,15 @@ void th_bar_draw(th_plot *plot, th_canvas *canvas, th_scale scale, int x, int y,
   }
 }
 
-static void widen_by(const th_tensor *weights, double *least, double *largest) {
+static void widen_by(const th_tensor *weights, th_extent *extent) {
   int64_t count = weights->shape[0] * weights->shape[1];
-  for (int64_t i = 0; i < count; i++) {
-    double value = th_tensor_get(weights, i);
-    if (!isfinite(value)) continue;
-    *least = fmin(*least, value);
-    *largest = fmax(*largest, value);
-  }
+  for (int64_t i = 0; i < count; i++) th_extent_add(extent, th_tensor_get(weights, i));
 }
 
 th_status th_scale_of(th_scale *scale, const th_range *range, const th_heatmap *maps, int count,
                       const char *whose, th_error *error) {
-  double least = HUGE_VAL, largest = -HUGE_VAL;
-  if (range->kind == TH_RANGE_DATA)
-    for (int i = 0; i < count; i++) widen_by(maps[i].weights, &least, &largest);
-  return th_range_ends(range, least, largest, whose, &scale->low, &scale->high, error);
+  th_extent extent = TH_NO_EXTENT;
+  for (int i = 0; i < count && range->kind == TH_RANGE_DATA; i++)
+    if (maps[i].weights) widen_by(maps[i].weights, &extent);
+  return th_range_ends(range, extent.least, extent.largest, whose, &scale->low, &scale->high, error);
 }

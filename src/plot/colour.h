@@ -17,5 +17,6 @@ th_rgb th_colour_of(double value, double low, double high);
 #define TH_FRAME ((th_rgb){0x50, 0x50, 0x50})    /* frames and tick marks */
 #define TH_RULE ((th_rgb){0xE4, 0xE4, 0xE4})     /* lines behind a curve */
 #define TH_GREY_NAN ((th_rgb){0xB8, 0xB8, 0xB8}) /* no colour of viridis is near a grey */
+#define TH_GAUGE ((th_rgb){0xD5, 0x5E, 0x00})    /* th_okabe_ito's vermilion: no colour of viridis is near */
 
 #endif

@@ -6,16 +6,13 @@
 #include "legend.h"
 #include "panel.h"
 #include "stroke.h"
-#include "text.h"
 
 #define PICTURE_WIDTH 920
 #define PICTURE_HEIGHT 520
 #define LINE_THICKNESS 2.0
 #define OVERHANG 2 /* a line along an edge of the field shows in its whole thickness */
-#define TICK_LENGTH 5
 #define X_PARTS 10
 #define Y_PARTS 8
-#define WIDEST_NUMBER 100
 #define PLAIN_MARGIN 28 /* right of the field, where half of the last number of the x axis hangs over */
 
 typedef struct field {
@@ -23,27 +20,8 @@ typedef struct field {
   th_scaled_axis x, left, right;
   bool has_right;
   int at_x, at_y, width, height;
-  int legend_y;
+  th_legend legend;
 } field;
-
-static int line_room(th_plot *plot, const char *name, int size) {
-  return name && name[0] && th_plot_has_text(plot) ? th_text_height(plot, size) + TH_GAP : 0;
-}
-
-static int widest_number(th_plot *plot, const th_ticks *ticks) {
-  int widest = 0;
-  for (int i = 0; i < ticks->count; i++) {
-    th_text text;
-    th_text_set(plot, &text, ticks->text[i], TH_LABEL_SIZE, WIDEST_NUMBER);
-    widest = text.width > widest ? text.width : widest;
-  }
-  return widest;
-}
-
-/* Room beside the field for an axis: tick marks, numbers, name. */
-static int side_room(th_plot *plot, const th_scaled_axis *axis, const char *name) {
-  return TICK_LENGTH + TH_GAP + widest_number(plot, &axis->ticks) + line_room(plot, name, TH_NAME_SIZE);
-}
 
 static th_status check(const th_curve *curve, th_error *error) {
   if (curve->count < 0 || curve->count > TH_CURVE_MAX_SERIES)
@@ -55,69 +33,65 @@ static th_status check(const th_curve *curve, th_error *error) {
   return TH_OK;
 }
 
+typedef enum { AXIS_X, AXIS_LEFT, AXIS_RIGHT } side;
+
+static double x_of(const th_series *series, int64_t i) { return series->x ? series->x[i] : (double)i; }
+
+static th_extent data_ends(const th_curve *curve, side which, bool log) {
+  th_extent ends = TH_NO_EXTENT;
+  for (int s = 0; s < curve->count; s++) {
+    const th_series *series = &curve->series[s];
+    if (which != AXIS_X && series->right != (which == AXIS_RIGHT)) continue;
+    for (int64_t i = 0; i < series->count; i++) {
+      double value = which == AXIS_X ? x_of(series, i) : series->y[i];
+      if (!log || value > 0) th_extent_add(&ends, value);
+    }
+  }
+  return ends;
+}
+
+static th_status fit_axis(th_scaled_axis *axis, const th_curve *curve, side which, th_error *error) {
+  static const char *const whose[] = {"curve: x axis", "curve: left axis", "curve: right axis"};
+  th_axis asked = which == AXIS_X ? curve->x : which == AXIS_LEFT ? curve->left : curve->right;
+  asked.log = asked.log && which != AXIS_X;
+  if (asked.range.kind == TH_RANGE_DEFAULT && (which != AXIS_RIGHT || asked.log))
+    asked.range.kind = TH_RANGE_DATA;
+  bool round = which != AXIS_X; /* time ends where the data end */
+  return th_axis_fit(axis, &asked, data_ends(curve, which, asked.log), round,
+                     which == AXIS_X ? X_PARTS : Y_PARTS, whose[which], error);
+}
+
 static th_status fit(field *f, th_error *error) {
   for (int s = 0; s < f->curve->count; s++) f->has_right = f->has_right || f->curve->series[s].right;
-  th_status status = th_axis_fit(&f->x, f->curve, TH_AXIS_X, X_PARTS, error);
-  if (status == TH_OK) status = th_axis_fit(&f->left, f->curve, TH_AXIS_LEFT, Y_PARTS, error);
-  if (status == TH_OK && f->has_right)
-    status = th_axis_fit(&f->right, f->curve, TH_AXIS_RIGHT, Y_PARTS, error);
+  th_status status = fit_axis(&f->x, f->curve, AXIS_X, error);
+  if (status == TH_OK) status = fit_axis(&f->left, f->curve, AXIS_LEFT, error);
+  if (status == TH_OK && f->has_right) status = fit_axis(&f->right, f->curve, AXIS_RIGHT, error);
   return status;
+}
+
+/* With two axes an entry says which is meant, also where the name has to be shortened. */
+static const char *side_of(const field *f, const th_series *series) {
+  for (int s = 0; s < f->curve->count; s++)
+    if (f->curve->series[s].right != series->right) return series->right ? " (right)" : " (left)";
+  return NULL;
+}
+
+static void set_legend(field *f) {
+  f->legend = (th_legend){.title = f->curve->title, .count = f->curve->count};
+  for (int s = 0; s < f->curve->count; s++) {
+    f->legend.entry[s].name = f->curve->series[s].name;
+    f->legend.entry[s].side = side_of(f, &f->curve->series[s]);
+  }
 }
 
 static void lay_out(th_plot *plot, field *f) {
   const th_curve *curve = f->curve;
-  f->at_x = TH_MARGIN + side_room(plot, &f->left, curve->left.name);
+  f->at_x = TH_MARGIN + th_axis_room_beside(plot, &f->left, curve->left.name);
   f->width = PICTURE_WIDTH - f->at_x - TH_MARGIN;
-  f->width -= f->has_right ? side_room(plot, &f->right, curve->right.name) : PLAIN_MARGIN - TH_MARGIN;
-  f->legend_y = TH_MARGIN + line_room(plot, curve->title, TH_TITLE_SIZE);
-  f->at_y = f->legend_y + th_legend_height(plot, curve, f->width);
-  int below = TICK_LENGTH + TH_GAP + th_text_height(plot, TH_LABEL_SIZE);
-  below += line_room(plot, curve->x.name, TH_NAME_SIZE);
-  f->height = PICTURE_HEIGHT - f->at_y - below - TH_MARGIN;
-}
-
-static int tick_x(const field *f, int i) {
-  return f->at_x + (int)lround(th_axis_place(&f->x, f->x.ticks.at[i]) * (f->width - 1));
-}
-
-static int tick_y(const field *f, const th_scaled_axis *axis, int i) {
-  return f->at_y + (int)lround((1 - th_axis_place(axis, axis->ticks.at[i])) * (f->height - 1));
-}
-
-static void draw_x_axis(th_plot *plot, th_canvas *canvas, const field *f) {
-  int bottom = f->at_y + f->height;
-  int half = th_text_height(plot, TH_LABEL_SIZE) / 2;
-  th_text text;
-  for (int i = 0; i < f->x.ticks.count; i++) {
-    int x = tick_x(f, i);
-    th_canvas_fill(canvas, x, bottom, 1, TICK_LENGTH, TH_FRAME);
-    th_text_set(plot, &text, f->x.ticks.text[i], TH_LABEL_SIZE, WIDEST_NUMBER);
-    th_text_draw(plot, canvas, &text, x, bottom + TICK_LENGTH + TH_GAP + half, TH_CENTRE);
-  }
-  th_text_set(plot, &text, f->curve->x.name, TH_NAME_SIZE, f->width);
-  th_text_draw(plot, canvas, &text, f->at_x + f->width / 2,
-               PICTURE_HEIGHT - TH_MARGIN - th_text_height(plot, TH_NAME_SIZE) / 2, TH_CENTRE);
-}
-
-/* The left or right axis: the field's edge is at `edge`, and `out` is -1 to the left, 1 to the right. */
-static void draw_side_axis(th_plot *plot, th_canvas *canvas, const field *f, const th_scaled_axis *axis,
-                           const char *name, int edge, int out) {
-  th_text text;
-  for (int i = 0; i < axis->ticks.count; i++) {
-    int y = tick_y(f, axis, i);
-    th_canvas_fill(canvas, out < 0 ? edge - TICK_LENGTH : edge, y, TICK_LENGTH, 1, TH_FRAME);
-    th_text_set(plot, &text, axis->ticks.text[i], TH_LABEL_SIZE, WIDEST_NUMBER);
-    th_text_draw(plot, canvas, &text, edge + out * (TICK_LENGTH + TH_GAP), y, out < 0 ? TH_RIGHT : TH_LEFT);
-  }
-  th_text_set(plot, &text, name, TH_NAME_SIZE, f->height);
-  int half = th_text_height(plot, TH_NAME_SIZE) / 2;
-  int x = out < 0 ? TH_MARGIN + half : PICTURE_WIDTH - TH_MARGIN - half;
-  th_text_draw_up(plot, canvas, &text, x, f->at_y + f->height / 2, TH_CENTRE);
-}
-
-static void draw_rules(th_canvas *canvas, const field *f) {
-  for (int i = 0; i < f->left.ticks.count; i++)
-    th_canvas_fill(canvas, f->at_x, tick_y(f, &f->left, i), f->width, 1, TH_RULE);
+  f->width -=
+      f->has_right ? th_axis_room_beside(plot, &f->right, curve->right.name) : PLAIN_MARGIN - TH_MARGIN;
+  f->at_y = TH_MARGIN + th_legend_height(plot, &f->legend, f->width);
+  f->height = PICTURE_HEIGHT - f->at_y - th_axis_room_below(plot, curve->x.name) - TH_MARGIN;
 }
 
 static void stroke_series(th_stroke *stroke, const field *f, const th_series *series) {
@@ -125,11 +99,11 @@ static void stroke_series(th_stroke *stroke, const field *f, const th_series *se
   double last_x = 0, last_y = 0;
   bool joined = false; /* whether the point before this one is on the picture */
   for (int64_t i = 0; i < series->count; i++) {
-    double x = th_axis_place(&f->x, th_series_x(series, i)) * (f->width - 1) + 0.5 + OVERHANG;
+    double x = th_axis_place(&f->x, x_of(series, i)) * (f->width - 1) + 0.5 + OVERHANG;
     double y = (1 - th_axis_place(axis, series->y[i])) * (f->height - 1) + 0.5 + OVERHANG;
     bool here = !isnan(x) && !isnan(y);
     bool next = here && i + 1 < series->count && !isnan(th_axis_place(axis, series->y[i + 1])) &&
-                !isnan(th_axis_place(&f->x, th_series_x(series, i + 1)));
+                !isnan(th_axis_place(&f->x, x_of(series, i + 1)));
     if (here && joined) th_stroke_line(stroke, last_x, last_y, x, y, LINE_THICKNESS);
     else if (here && !next) th_stroke_line(stroke, x, y, x, y, 3 * LINE_THICKNESS); /* a point alone */
     joined = here;
@@ -152,18 +126,13 @@ static th_status draw_series(th_canvas *canvas, const field *f, th_error *error)
 
 static th_status draw_curve(th_plot *plot, th_canvas *canvas, const field *f, th_error *error) {
   const th_curve *curve = f->curve;
-  th_text title;
-  th_text_set(plot, &title, curve->title, TH_TITLE_SIZE, PICTURE_WIDTH - 2 * TH_MARGIN);
-  int middle = f->at_x + f->width / 2;
-  int half = title.width / 2 + TH_MARGIN;
-  middle = middle < half ? half : middle > PICTURE_WIDTH - half ? PICTURE_WIDTH - half : middle;
-  th_text_draw(plot, canvas, &title, middle, TH_MARGIN + th_text_height(plot, TH_TITLE_SIZE) / 2, TH_CENTRE);
-  th_legend_draw(plot, canvas, curve, f->at_x, f->legend_y, f->width);
-  draw_rules(canvas, f);
-  th_canvas_frame(canvas, f->at_x, f->at_y, f->width, f->height, TH_FRAME);
-  draw_x_axis(plot, canvas, f);
-  draw_side_axis(plot, canvas, f, &f->left, curve->left.name, f->at_x, -1);
-  if (f->has_right) draw_side_axis(plot, canvas, f, &f->right, curve->right.name, f->at_x + f->width, 1);
+  const int x = f->at_x, y = f->at_y, width = f->width, height = f->height;
+  th_legend_draw(plot, canvas, &f->legend, x, TH_MARGIN, width);
+  th_axis_rules_up(canvas, &f->left, x, y, width, height);
+  th_canvas_frame(canvas, x, y, width, height, TH_FRAME);
+  th_axis_draw_below(plot, canvas, &f->x, curve->x.name, x, y + height, width);
+  th_axis_draw_beside(plot, canvas, &f->left, curve->left.name, x, y, height, -1);
+  if (f->has_right) th_axis_draw_beside(plot, canvas, &f->right, curve->right.name, x + width, y, height, 1);
   return draw_series(canvas, f, error);
 }
 
@@ -173,6 +142,7 @@ th_status th_plot_curve(th_plot *plot, const char *path, const th_curve *curve, 
   th_status status = check(curve, error);
   if (status == TH_OK) status = fit(&f, error);
   if (status != TH_OK) return status;
+  set_legend(&f);
   lay_out(plot, &f);
   status = th_canvas_new(&canvas, PICTURE_WIDTH, PICTURE_HEIGHT, error);
   if (status == TH_OK) status = draw_curve(plot, &canvas, &f, error);

@@ -26,8 +26,7 @@ th_status th_panel_check(const th_heatmap *map, const char *whose, th_error *err
   return TH_OK;
 }
 
-/* Label `i`, or its number where there are no labels. A token that is one space gets a visible sign. */
-static void set_label(th_plot *plot, th_text *text, const char *const *labels, int i) {
+void th_label_set(th_plot *plot, th_text *text, const char *const *labels, int i) {
   char number[NUMBER_TEXT];
   const char *label = number;
   snprintf(number, sizeof number, "%d", i);
@@ -36,12 +35,12 @@ static void set_label(th_plot *plot, th_text *text, const char *const *labels, i
   th_text_set(plot, text, label, TH_LABEL_SIZE, WIDEST_LABEL);
 }
 
-static int widest_label(th_plot *plot, const char *const *labels, int count) {
+int th_labels_width(th_plot *plot, const char *const *labels, int count) {
   int widest = 0;
   if (!th_plot_has_text(plot)) return 0;
   th_text text;
-  for (int i = labels ? 0 : count - 1; i < count; i++) { /* the last number is the widest */
-    set_label(plot, &text, labels, i);
+  for (int i = labels || count < 1 ? 0 : count - 1; i < count; i++) { /* the last number is the widest */
+    th_label_set(plot, &text, labels, i);
     widest = text.width > widest ? text.width : widest;
   }
   return widest;
@@ -59,8 +58,8 @@ void th_panel_measure(th_plot *plot, th_panel *panel, const th_heatmap *map, int
   panel->rows = (int)map->weights->shape[0];
   panel->columns = (int)map->weights->shape[1];
   int line = th_text_height(plot, TH_LABEL_SIZE);
-  int rows_widest = widest_label(plot, map->query_labels, panel->rows);
-  int columns_widest = widest_label(plot, map->key_labels, panel->columns);
+  int rows_widest = th_labels_width(plot, map->query_labels, panel->rows);
+  int columns_widest = th_labels_width(plot, map->key_labels, panel->columns);
   panel->row_every = every(map->query_labels, line, cell);
   /* Level labels are easier to read; they run upwards only where that shows more of them. */
   int flat = every(map->key_labels, columns_widest + LABEL_AIR, cell);
@@ -74,7 +73,7 @@ void th_panel_measure(th_plot *plot, th_panel *panel, const th_heatmap *map, int
 static void draw_row_labels(th_plot *plot, th_canvas *canvas, const th_panel *panel, int x, int y) {
   th_text text;
   for (int i = 0; i < panel->rows; i += panel->row_every) {
-    set_label(plot, &text, panel->map->query_labels, i);
+    th_label_set(plot, &text, panel->map->query_labels, i);
     th_text_draw(plot, canvas, &text, x - TH_GAP, y + i * panel->cell + panel->cell / 2, TH_RIGHT);
   }
 }
@@ -83,7 +82,7 @@ static void draw_column_labels(th_plot *plot, th_canvas *canvas, const th_panel 
   int top = y + panel->rows * panel->cell + TH_GAP;
   th_text text;
   for (int i = 0; i < panel->columns; i += panel->column_every) {
-    set_label(plot, &text, panel->map->key_labels, i);
+    th_label_set(plot, &text, panel->map->key_labels, i);
     int middle = x + i * panel->cell + panel->cell / 2;
     if (panel->upright) th_text_draw_up(plot, canvas, &text, middle, top, TH_RIGHT);
     else th_text_draw(plot, canvas, &text, middle, top + th_text_height(plot, TH_LABEL_SIZE) / 2, TH_CENTRE);

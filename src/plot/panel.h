@@ -23,6 +23,12 @@ typedef struct th_panel {
   int left, below; /* room for the labels, gaps included; 0 without fonts */
 } th_panel;
 
+/* Sets `text` to label `i`, or to its number where there are no labels. A token that is one space gets a visible
+ * sign. */
+void th_label_set(th_plot *plot, th_text *text, const char *const *labels, int i);
+/* The width of the widest of `count` labels; 0 without fonts. */
+int th_labels_width(th_plot *plot, const char *const *labels, int count);
+
 /* The values at the two ends of the colours. */
 typedef struct th_scale {
   double low, high;
@@ -38,7 +44,7 @@ void th_panel_measure(th_plot *plot, th_panel *panel, const th_heatmap *map, int
 void th_panel_draw(th_plot *plot, th_canvas *canvas, const th_panel *panel, th_scale scale, int x, int y,
                    bool row_labels, bool column_labels);
 
-/* The scale that `range` asks for, over all of `maps`. */
+/* The scale that `range` asks for, over all of `maps` that have weights. */
 th_status th_scale_of(th_scale *scale, const th_range *range, const th_heatmap *maps, int count,
                       const char *whose, th_error *error);
 

@@ -8,7 +8,7 @@ th_status th_stroke_new(th_stroke *stroke, int width, int height, th_error *erro
   *stroke = (th_stroke){.width = width, .height = height};
   stroke->coverage = calloc((size_t)width * (size_t)height, 1);
   if (!stroke->coverage)
-    return th_error_set(error, TH_ENOMEM, "curve: no memory for %d x %d pixels", width, height);
+    return th_error_set(error, TH_ENOMEM, "picture: no memory for %d x %d pixels", width, height);
   return TH_OK;
 }
 
@@ -68,4 +68,10 @@ void th_stroke_draw(th_stroke *stroke, th_canvas *canvas, int x, int y, th_rgb c
     for (int column = 0; column < stroke->width; column++, coverage++)
       if (*coverage) th_canvas_blend(canvas, x + column, y + row, colour, *coverage);
   memset(stroke->coverage, 0, (size_t)stroke->width * (size_t)stroke->height);
+}
+
+void th_stroke_dot(th_stroke *stroke, th_canvas *canvas, double x, double y, double diameter, th_rgb colour) {
+  int left = (int)floor(x) - stroke->width / 2, top = (int)floor(y) - stroke->height / 2;
+  th_stroke_line(stroke, x - left, y - top, x - left, y - top, diameter);
+  th_stroke_draw(stroke, canvas, left, top, colour);
 }

@@ -19,4 +19,7 @@ void th_stroke_line(th_stroke *stroke, double x0, double y0, double x1, double y
 /* Blends the stroke onto the canvas, its corner at x, y, and empties it. */
 void th_stroke_draw(th_stroke *stroke, th_canvas *canvas, int x, int y, th_rgb colour);
 
+/* Draws a dot with its centre at x, y of the canvas; the stroke's field, empty before and after, holds it. */
+void th_stroke_dot(th_stroke *stroke, th_canvas *canvas, double x, double y, double diameter, th_rgb colour);
+
 #endif

@@ -110,3 +110,7 @@ void th_text_draw_up(th_plot *plot, th_canvas *canvas, const th_text *text, int 
 }
 
 int th_text_height(const th_plot *plot, int size) { return th_plot_has_text(plot) ? size + 2 : 0; }
+
+int th_text_room(const th_plot *plot, const char *utf8, int size, int gap) {
+  return utf8 && utf8[0] && th_plot_has_text(plot) ? th_text_height(plot, size) + gap : 0;
+}

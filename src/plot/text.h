@@ -31,5 +31,7 @@ void th_text_draw_up(th_plot *plot, th_canvas *canvas, const th_text *text, int 
 
 /* Height of a line of letters of `size`; 0 without fonts. */
 int th_text_height(const th_plot *plot, int size);
+/* The same with the gap to what it names; 0 for a line without letters. */
+int th_text_room(const th_plot *plot, const char *utf8, int size, int gap);
 
 #endif
