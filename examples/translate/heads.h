@@ -52,11 +52,13 @@ typedef struct head_kind {
   double *place;    /* [count,2] */
   double kept;
   th_merge *merges; /* [count - 1] */
+  int layers;
+  double *redundancy; /* [layers] */
 } head_kind;
 
 /* A held-out example looked at closely. A byte is 255 times a weight, rounded: head by head, row by row. */
 typedef struct sentence {
-  example pair; /* its ids are the run's */
+  example pair;                           /* its ids are the run's */
   const char **source, **input, **output; /* labels: [columns of the encoder], [rows of the decoder] twice */
   int64_t source_count, target_count;
   th_tensor *weights;                  /* [heads], each TH_F32 [rows,columns], of the studied weights */
@@ -78,15 +80,16 @@ typedef struct head_study {
   char directory[PATH_TEXT / 2], title[16];
   int64_t parameters, width, heads, encoder_layers, decoder_layers; /* of the model; heads: in an attention */
   int64_t sequences, tokens, step;                                  /* studied; when the weights were saved */
-  int count;                                                        /* of all heads; arrays are in their order */
+  int count; /* of all heads; arrays are in their order */
   th_head *head;
   char (*label)[TH_HEAD_LABEL];
   th_outcome whole;
   th_head_look *looks;
   th_head_worth *worth;
   th_named *named;
-  double *rise;                          /* of the loss, with the head off */
-  double *distance, *query, *key, *own;  /* [heads,heads]; own [heads] */
+  th_job *pattern;                           /* the job by the looks alone, used or not */
+  double *rise;                              /* of the loss, with the head off */
+  double *distance, *query, *key, *own;      /* [heads,heads]; own [heads] */
   double gradient_agrees, importance_agrees; /* Spearman's rank correlation of each with `rise` */
   removal removal[ORDERS];
   head_kind kind[KINDS];
@@ -121,14 +124,12 @@ int64_t sentence_columns(const sentence *s, th_attention_kind kind);
 
 /* heads_time.c: h->moment and the sentences' weights at each. */
 th_status study_time(head_study *h, run *r, stage *s, th_error *error);
-/* At that moment, the measure that goes with the job the head has in the end. */
-double score_of_last_job(const head_study *h, int moment, int head);
-/* The place of the first moment at which the head had that job. */
+/* The place of the first moment at which the head looked as its job in the end asks for. */
 int first_moment(const head_study *h, int head);
 
 /* How many heads go, in that order, before exact match is more than one point below the whole model's. */
 int heads_to_spare(const head_study *h, removal_order order);
-const char *removal_name(removal_order order); /* "single", "importance", "greedy" */
+const char *removal_name(removal_order order);  /* "single", "importance", "greedy" */
 const char *kind_title(th_attention_kind kind); /* "encoder self-attention" */
 
 /* ---- what is made of it ---------------------------------------------------------------------------------------- */
@@ -145,7 +146,8 @@ th_status draw_heads(const head_study *h, const char *directory, stage *s, th_er
 void print_heads(const head_study *h);
 /* Several runs' studies side by side: jobs.csv and jobs.png in `out`, and in words on standard output, or as
  * JSON into *json where that is no NULL. */
-th_status compare_heads(const head_study *studies, int count, const char *out, json_t **json, th_error *error);
+th_status compare_heads(const head_study *studies, int count, const char *out, json_t **json,
+                        th_error *error);
 
 /* ---- its directory ----------------------------------------------------------------------------------------------- */
 

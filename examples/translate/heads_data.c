@@ -13,7 +13,8 @@ typedef struct placed { /* an example, and where it stood */
 
 static int by_length(const void *a, const void *b) {
   const placed *x = a, *y = b;
-  int64_t n = x->pair.source_length + x->pair.target_length, m = y->pair.source_length + y->pair.target_length;
+  int64_t n = x->pair.source_length + x->pair.target_length,
+          m = y->pair.source_length + y->pair.target_length;
   return n != m ? (n > m) - (n < m) : (x->place > y->place) - (x->place < y->place);
 }
 

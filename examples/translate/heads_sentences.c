@@ -37,8 +37,6 @@ static bool make_room(head_study *h, sentence *s) {
     s->size += elements;
     enough = weights != NULL;
   }
-  for (int m = 0; m < MOMENTS_MAX && enough; m++)
-    enough = (s->at_step[m] = head_study_room(h, s->size, 1)) != NULL;
   return enough && (s->norms = head_study_room(h, s->size, 1));
 }
 
@@ -88,7 +86,9 @@ void sentences_free(head_study *h) {
 /* ---- looking ------------------------------------------------------------------------------------------------ */
 
 static unsigned char shade(double part) {
-  return (unsigned char)lround(255 * (part < 0 ? 0 : part > 1 ? 1 : part)); /* rounding goes a little over 1 */
+  return (unsigned char)lround(255 * (part < 0   ? 0
+                                      : part > 1 ? 1
+                                                 : part)); /* rounding goes a little over 1 */
 }
 
 /* Rows of one head's captured [1,H,T,S] into bytes, each row divided by its sum if `scaled`. */
@@ -127,6 +127,8 @@ static th_status look_at(head_study *h, run *r, sentence *s, int moment, th_erro
   int32_t length;
   th_capture capture;
   bool last = moment == h->moments - 1;
+  if (!(s->at_step[moment] = head_study_room(h, s->size, 1)))
+    return th_error_set(error, TH_ENOMEM, "no memory for the example sentences");
   th_status status = one_batch(&b, &s->pair, error);
   if (status) return status;
   th_study_batch one = study_batch_of(&b, &length);

@@ -27,14 +27,11 @@ static struct {
   const char *name;
   char title[20]; /* argv[0] of the command, as popt's help shows it */
   th_status (*run)(int argc, const char **argv, th_error *error);
-} commands[] = {{"train", "translate train", train_command},
-                {"decode", "translate decode", decode_command},
-                {"eval", "translate eval", eval_command},
-                {"tokens", "translate tokens", tokens_command},
-                {"logits", "translate logits", logits_command},
-                {"score", "translate score", score_command},
-                {"heads", "translate heads", heads_command},
-                {"gradcheck", "translate gradcheck", gradcheck_command}};
+} commands[] = {
+    {"train", "translate train", train_command},    {"decode", "translate decode", decode_command},
+    {"eval", "translate eval", eval_command},       {"tokens", "translate tokens", tokens_command},
+    {"logits", "translate logits", logits_command}, {"score", "translate score", score_command},
+    {"heads", "translate heads", heads_command},    {"gradcheck", "translate gradcheck", gradcheck_command}};
 
 /* One line, whatever a file or an argument is called; none where the command said all itself. Returns the exit
  * status. */

@@ -121,7 +121,9 @@ void print_comparisons(const scorecard *card, const th_interval *a, const th_int
 /* JSON has no infinity, and no number for what is not one. */
 json_t *json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-static json_t *ends(const th_interval *i) { return json_pack("[o, o]", json_number(i->low), json_number(i->high)); }
+static json_t *ends(const th_interval *i) {
+  return json_pack("[o, o]", json_number(i->low), json_number(i->high));
+}
 
 void intervals_to_json(json_t *object, const scorecard *card, const th_interval *intervals) {
   json_t *both = json_object();

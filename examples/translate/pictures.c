@@ -151,7 +151,7 @@ static th_status draw_curve(artist *a) {
 
 th_status draw_pictures(run *r, int *count, th_error *error) {
   const data *d = &r->data;
-  const example *e;
+  const example *e = NULL;
   char path[PATH_TEXT];
   artist a = {.run = r, .error = error};
   pick_examples(d, 1, &e);
