@@ -84,8 +84,12 @@ static inline void study_desk_prune(study_desk *s) {
   for (int kind = 0; kind <= TH_CROSS; kind++) {
     th_nn_attention *old = th_head_attention(s->model, (th_attention_kind)kind, 1);
     if (!old) continue;
-    th_nn_attention_config config = {
-        old->width, LOOKING_HEADS - 1, old->key_width, old->value_width, 0, old->kind, 1};
+    th_nn_attention_config config = {.width = old->width,
+                                     .heads = LOOKING_HEADS - 1,
+                                     .key_width = old->key_width,
+                                     .value_width = old->value_width,
+                                     .kind = old->kind,
+                                     .layer = 1};
     const th_nn_positions *positions = old->positions;
     *old = th_nn_attention_make(s->fewer, th_attention_kind_name(old->kind), &config);
     old->positions = positions;

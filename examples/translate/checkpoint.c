@@ -218,3 +218,17 @@ th_status run_use(run *r, run_weights which, th_error *error) {
                                        path, kept[which].flag);
   return th_params_load(r->model->params, path, error);
 }
+
+th_status run_use_step(const run *r, run_weights which, int64_t *step, th_error *error) {
+  char path[PATH_TEXT];
+  th_safetensors *archive;
+  th_status status = th_safetensors_load(&archive, run_path(r, path, kept[which].file), error);
+  if (status) return status;
+  const char *text = th_safetensors_metadata(archive, "step");
+  char *end = NULL;
+  *step = text ? strtoll(text, &end, 10) : -1;
+  if (*step < 0 || end == text || *end)
+    status = th_error_set(error, TH_EFORMAT, "%s: the metadata have no step", path);
+  th_safetensors_free(archive);
+  return status;
+}

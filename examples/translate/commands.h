@@ -3,6 +3,8 @@
 #ifndef TRANSLATE_COMMANDS_H
 #define TRANSLATE_COMMANDS_H
 
+#include <signal.h>
+
 #include "evaluate.h"
 
 th_status train_command(int argc, const char **argv, th_error *error);
@@ -11,14 +13,23 @@ th_status eval_command(int argc, const char **argv, th_error *error);
 th_status tokens_command(int argc, const char **argv, th_error *error);
 th_status logits_command(int argc, const char **argv, th_error *error);
 th_status score_command(int argc, const char **argv, th_error *error);
+th_status heads_command(int argc, const char **argv, th_error *error);
 th_status prune_command(int argc, const char **argv, th_error *error);
 th_status gradcheck_command(int argc, const char **argv, th_error *error);
 
 #define STOPPED_BY_SIGNAL \
   128 /* and the signal's number: the shell's word for a program that one ended; 130 after Ctrl-C */
 
+/* From then on Ctrl-C and the like leave their number in stop_signal, for the command to end in order; a second
+ * one ends it at once. */
+extern volatile sig_atomic_t stop_signal;
+void stop_on_signals(void);
+
 /* heatmaps/ and curve.png; `*count` says how many pictures. */
 th_status draw_pictures(run *r, int *count, th_error *error);
+/* Of the first held-out examples those that a picture shows best, at most `count`, into picked [count]; returns how
+ * many. The first is the heatmaps'. */
+int64_t pick_examples(const data *d, int64_t count, const example **picked);
 /* Shows the tap every attention while the example's target is read. */
 th_status look_inside(run *r, const example *e, const th_tap *tap, th_error *error);
 /* The tokens' texts, as labels; before and after are marks or TH_PAD for none. NULL: no memory; else

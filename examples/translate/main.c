@@ -17,6 +17,7 @@ static const char usage[] =
     "  translate logits DIR --pairs FILE --out FILE.npy\n"
     "                                              what it says of every next token, as an array\n"
     "  translate score --reference A --output B    how near the lines of B come to those of A\n"
+    "  translate heads DIR [DIR...]                what each attention head does, and what it is worth\n"
     "  translate prune DIR --heads LIST --out NEW\n"
     "                                              the run without these heads, smaller and faster\n"
     "  translate gradcheck [DIR]                   its gradients against finite differences\n"
@@ -29,10 +30,15 @@ static struct {
   char title[20]; /* argv[0] of the command, as popt's help shows it */
   th_status (*run)(int argc, const char **argv, th_error *error);
 } commands[] = {
-    {"train", "translate train", train_command},    {"decode", "translate decode", decode_command},
-    {"eval", "translate eval", eval_command},       {"tokens", "translate tokens", tokens_command},
-    {"logits", "translate logits", logits_command}, {"score", "translate score", score_command},
-    {"prune", "translate prune", prune_command},    {"gradcheck", "translate gradcheck", gradcheck_command},
+    {"train", "translate train", train_command},
+    {"decode", "translate decode", decode_command},
+    {"eval", "translate eval", eval_command},
+    {"tokens", "translate tokens", tokens_command},
+    {"logits", "translate logits", logits_command},
+    {"score", "translate score", score_command},
+    {"heads", "translate heads", heads_command},
+    {"prune", "translate prune", prune_command},
+    {"gradcheck", "translate gradcheck", gradcheck_command},
 };
 
 /* One line, whatever a file or an argument is called; none where the command said all itself. Returns the exit
@@ -71,7 +77,7 @@ int main(int argc, char **argv) {
     return status ? complain(commands[i].name, error.text, status == TH_EINVAL ? 2 : 1) : 0;
   }
   static const char wanted[] =
-      "want train, decode, eval, score, tokens, logits, prune or gradcheck; see translate --help";
+      "want train, decode, eval, score, tokens, logits, heads, prune or gradcheck; see translate --help";
   if (argc < 2) th_error_set(&error, TH_EINVAL, "no command: %s", wanted);
   else th_error_set(&error, TH_EINVAL, "unknown command %s: %s", argv[1], wanted);
   return complain(NULL, error.text, 2);

@@ -119,14 +119,16 @@ void print_comparisons(const scorecard *card, const th_interval *a, const th_int
 /* ---- JSON ------------------------------------------------------------------------------------------------- */
 
 /* JSON has no infinity, and no number for what is not one. */
-static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+json_t *json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-static json_t *ends(const th_interval *i) { return json_pack("[o, o]", number(i->low), number(i->high)); }
+static json_t *ends(const th_interval *i) {
+  return json_pack("[o, o]", json_number(i->low), json_number(i->high));
+}
 
 void intervals_to_json(json_t *object, const scorecard *card, const th_interval *intervals) {
   json_t *both = json_object();
   for (int i = 0; i < card->count; i++) {
-    json_object_set_new(object, rows[card->which[i]].key, number(intervals[i].value));
+    json_object_set_new(object, rows[card->which[i]].key, json_number(intervals[i].value));
     json_object_set_new(both, rows[card->which[i]].key, ends(&intervals[i]));
   }
   json_object_set_new(object, "intervals", both);
@@ -137,8 +139,8 @@ json_t *comparisons_to_json(const scorecard *card, const th_comparison *comparis
   for (int i = 0; i < card->count; i++) {
     const th_comparison *c = &comparisons[i];
     json_object_set_new(object, rows[card->which[i]].key,
-                        json_pack("{s: o, s: o, s: o}", "value", number(c->difference.value), "interval",
-                                  ends(&c->difference), "p_value", number(c->p_value)));
+                        json_pack("{s: o, s: o, s: o}", "value", json_number(c->difference.value), "interval",
+                                  ends(&c->difference), "p_value", json_number(c->p_value)));
   }
   return object;
 }

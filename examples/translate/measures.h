@@ -54,6 +54,7 @@ void intervals_to_json(json_t *object, const scorecard *card, const th_interval 
 json_t *comparisons_to_json(const scorecard *card, const th_comparison *comparisons);
 /* What makes the numbers comparable: "signatures", "resamples", "level". references 0: their number varies. */
 void settings_to_json(json_t *object, const scorecard *card, int64_t references);
+json_t *json_number(double value);                     /* null for what JSON has no number for */
 th_status print_json(json_t *object, th_error *error); /* in one line; takes the object */
 
 #endif

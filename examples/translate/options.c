@@ -44,15 +44,49 @@ static th_status take_directory(poptContext context, const options_syntax *synta
   return TH_OK;
 }
 
+static th_status take_directories(poptContext context, const options_syntax *syntax, const char *command,
+                                  char ***directories, th_error *error) {
+  const char **rest = poptGetArgs(context);
+  size_t count = 0;
+  while (rest && rest[count]) count++;
+  if (!count)
+    return th_error_set(error, TH_EINVAL, "want a run's directory, or several: %s %s", command,
+                        syntax->usage);
+  if (!(*directories = calloc(count + 1, sizeof **directories))) return no_memory(error);
+  for (size_t i = 0; i < count; i++)
+    if (!((*directories)[i] = strdup(rest[i]))) return no_memory(error);
+  return TH_OK;
+}
+
+static th_status begin(poptContext *context, const options_syntax *syntax, int argc, const char **argv,
+                       th_error *error) {
+  *context = poptGetContext(argv[0], argc, argv, syntax->table, 0);
+  if (!*context) return no_memory(error);
+  poptSetOtherOptionHelp(*context, syntax->usage);
+  return take_options(*context, syntax, argc, argv, error);
+}
+
 th_status options_read(const options_syntax *syntax, int argc, const char **argv, char **directory,
                        th_error *error) {
-  const char *command = argv[0];
+  poptContext context;
   if (directory) *directory = NULL;
-  poptContext context = poptGetContext(command, argc, argv, syntax->table, 0);
-  if (!context) return no_memory(error);
-  poptSetOtherOptionHelp(context, syntax->usage);
-  th_status status = take_options(context, syntax, argc, argv, error);
-  if (!status) status = take_directory(context, syntax, command, directory, error);
+  th_status status = begin(&context, syntax, argc, argv, error);
+  if (!status) status = take_directory(context, syntax, argv[0], directory, error);
   poptFreeContext(context);
   return status;
+}
+
+th_status options_read_several(const options_syntax *syntax, int argc, const char **argv, char ***directories,
+                               th_error *error) {
+  poptContext context;
+  *directories = NULL;
+  th_status status = begin(&context, syntax, argc, argv, error);
+  if (!status) status = take_directories(context, syntax, argv[0], directories, error);
+  poptFreeContext(context);
+  return status;
+}
+
+void options_free_several(char **directories) {
+  for (char **d = directories; d && *d; d++) free(*d);
+  free(directories);
 }

@@ -23,6 +23,12 @@ typedef struct options_syntax {
 th_status options_read(const options_syntax *syntax, int argc, const char **argv, char **directory,
                        th_error *error);
 
+/* The same of a command that takes one run's directory or more: a list that ends with NULL, the caller's to free with
+ * options_free_several, whatever the status. */
+th_status options_read_several(const options_syntax *syntax, int argc, const char **argv, char ***directories,
+                               th_error *error);
+void options_free_several(char **directories);
+
 /* Row of a table: which of a run's weights. run_weights_parse says what the text means; the text is free()d. */
 #define OPTION_USE(text) \
   { "use", '\0', POPT_ARG_STRING, (text), 0, "which weights (default: last)", "last|best|average|ema" }

@@ -10,14 +10,20 @@
 
 /* ---- one example ------------------------------------------------------------------------------------ */
 
-static const example *pick(const data *d) {
-  const example *best = &d->held_out[0];
-  int64_t least = INT64_MAX;
-  for (int64_t i = 0; i < d->held_out_count && i < CANDIDATES; i++) {
-    int64_t off = llabs(d->held_out[i].source_length - WANTED_TOKENS);
-    if (off < least) least = off, best = &d->held_out[i];
+int64_t pick_examples(const data *d, int64_t count, const example **picked) {
+  bool taken[CANDIDATES] = {false};
+  int64_t candidates = d->held_out_count < CANDIDATES ? d->held_out_count : CANDIDATES;
+  if (count > candidates) count = candidates;
+  for (int64_t k = 0; k < count; k++) {
+    int64_t least = INT64_MAX, best = 0;
+    for (int64_t i = 0; i < candidates; i++) {
+      int64_t off = llabs(d->held_out[i].source_length - WANTED_TOKENS);
+      if (!taken[i] && off < least) least = off, best = i;
+    }
+    taken[best] = true;
+    picked[k] = &d->held_out[best];
   }
-  return best;
+  return count;
 }
 
 const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
@@ -146,9 +152,10 @@ static th_status draw_curve(artist *a) {
 
 th_status draw_pictures(run *r, int *count, th_error *error) {
   const data *d = &r->data;
-  const example *e = pick(d);
+  const example *e = NULL;
   char path[PATH_TEXT];
   artist a = {.run = r, .error = error};
+  pick_examples(d, 1, &e);
   th_status status = th_directory_make(run_path(r, path, "heatmaps"), error);
   if (!status) status = th_plot_new(&a.plot, TH_PLOT_SYSTEM_FONTS, error);
   if (status) return status;

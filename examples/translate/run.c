@@ -30,6 +30,14 @@ static th_status make_machine(run *r, th_error *error) {
   return r->tape ? TH_OK : th_error_set(error, TH_ENOMEM, "no memory for threads and tape");
 }
 
+th_status run_threads(run *r, int64_t threads, th_error *error) {
+  th_tape_free(r->tape);
+  th_pool_free(r->pool);
+  r->tape = NULL, r->pool = NULL;
+  r->settings.threads = threads;
+  return make_machine(r, error);
+}
+
 static th_status make_model(run *r, th_error *error) {
   th_transformer_config config;
   bool *removed = NULL;
@@ -138,13 +146,11 @@ static void remove_start(const run *r) {
   rmdir(r->directory);
 }
 
-/* So that the directory's new name survives a loss of power, where the file system can promise that. */
-static void sync_parent(const run *r) {
-  char path[PATH_TEXT];
-  int parent = open(run_path(r, path, ".."), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (parent < 0) return;
-  fsync(parent);
-  close(parent);
+void directory_sync(const char *path) {
+  int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return;
+  fsync(directory);
+  close(directory);
 }
 
 /* The whole new directory found its name taken. */
@@ -165,6 +171,7 @@ static th_status cannot_place(const run *r, int problem, th_error *error) {
 
 th_status run_begin(run *r, th_error *error) {
   run temporary = *r;
+  char parent[PATH_TEXT];
   size_t length = strlen(r->directory);
   while (length > 1 && temporary.directory[length - 1] == '/') temporary.directory[--length] = 0;
   snprintf(temporary.directory + length, sizeof temporary.directory - length, UNFINISHED "%d", (int)getpid());
@@ -178,7 +185,7 @@ th_status run_begin(run *r, th_error *error) {
     return status;
   }
   lock_follow(r->directory);
-  sync_parent(r);
+  directory_sync(run_path(r, parent, ".."));
   return TH_OK;
 }
 

@@ -53,6 +53,11 @@ typedef enum {
 th_status run_open(run *r, const char *directory, const settings *s, const given *g, run_parts parts,
                    th_error *error);
 void run_free(run *r);
+/* Other threads than the settings say; 0: one per processor. */
+th_status run_threads(run *r, int64_t threads, th_error *error);
+
+/* So that names in the directory survive a loss of power, where the file system can promise that. */
+void directory_sync(const char *path);
 
 /* Has it made all its steps, or gone on for --patience validations without a lower loss? */
 bool run_ended_early(const run *r);
@@ -77,6 +82,8 @@ th_status run_weights_parse(const char *name, run_weights *which, th_error *erro
 /* Reads these weights into the model of an open run. Where there are none the error says what would have made
  * them. */
 th_status run_use(run *r, run_weights which, th_error *error);
+/* The step they were saved at, as their file says. */
+th_status run_use_step(const run *r, run_weights which, int64_t *step, th_error *error);
 
 /* ---- snapshots.c: the weights at chosen steps ----------------------------------------------------------------- */
 

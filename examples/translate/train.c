@@ -3,12 +3,8 @@
 #include "lock.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static volatile sig_atomic_t stop_signal;
-static void note_signal(int number) { stop_signal = number; }
 
 /* ---- one update ------------------------------------------------------------------------------------- */
 
@@ -149,13 +145,7 @@ th_status train_command(int argc, const char **argv, th_error *error) {
     status = run_new(&r, &asked, out, error);
   }
   if (status) return status;
-  struct sigaction action = {.sa_handler = note_signal,
-                             .sa_flags = SA_RESETHAND | SA_RESTART}; /* a second Ctrl-C ends it at once */
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
-  sigaction(SIGHUP, &action, NULL);
-  signal(SIGPIPE,
-         SIG_IGN); /* a closed pipe takes the progress lines, not the run; main says that output failed */
+  stop_on_signals();
   if (!resumed) status = run_begin(&r, error);
   if (!status) status = train_run(&r, resumed, error);
   bool stopped = !status && !run_ended(&r);

@@ -89,6 +89,10 @@ th_status th_edit_distance(int64_t *distance, const int32_t *a, int64_t n, const
 /* A line as BLEU sees it: mteval-v13a's tokens, with one space between. `*tokens` is the caller's to free(). */
 th_status th_bleu_tokens(char **tokens, const char *line, th_error *error);
 
+/* Spearman's rank correlation of a [n] and b [n] (Spearman 1904): Pearson's of the ranks, equal values having the
+ * mean of theirs. -1 to 1; NAN where one of the two has no two different values, or holds NAN. In n^2 steps. */
+double th_rank_correlation(int64_t n, const double *a, const double *b);
+
 /* ---- a corpus -------------------------------------------------------------------------------- */
 
 /* The counts of all items under one measure. */

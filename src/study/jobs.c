@@ -78,3 +78,12 @@ th_named th_head_job(th_attention_kind kind, const th_head_look *look, double lo
   if (spread >= broad_from) return (th_named){TH_JOB_BROAD, spread};
   return (th_named){TH_JOB_MIXED, largest_share(look)};
 }
+
+double th_job_score(th_job job, const th_head_look *look) {
+  double score = NAN;
+  if (job == TH_JOB_BROAD) return look->value[TH_LOOK_SPREAD].mean;
+  if (job == TH_JOB_MIXED) return largest_share(look);
+  for (int i = 0; i < CANDIDATES; i++)
+    if (candidates[i].job == job) score = fmax(score, share_of(look, i));
+  return score;
+}
