@@ -38,7 +38,7 @@ static void print_table(const head_study *h) {
     printf("%-10s  %-14s  ", h->label[i], th_job_name(h->named[i].job));
     if (h->named[i].job == TH_JOB_UNUSED) printf("%5s", "");
     else printf("%5.2f", h->named[i].score);
-    printf("  %+13.4f  %10.4f\n", h->rise[i], h->worth[i].importance);
+    printf("  %+13.4f  %10.2g\n", h->rise[i], h->worth[i].importance);
   }
 }
 

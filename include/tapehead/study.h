@@ -197,11 +197,12 @@ typedef struct th_head_worth {
   double gradient;    /* d loss / d gate, at 1 */
   double
       importance; /* mean over sequences of |d (loss of the sequence) / d gate|: Michel et al. 2019, equation 2 */
-  double
-      attribution; /* mean over tokens of what it adds to the right token's logit by itself, less what it adds to the
-                         mean logit; the norms after it held as they are. NAN: it has no such path (an encoder's) */
-  double copying; /* -1 to 1: how far what it reads of a token raises that token's logit: Olsson et al. 2022.
-                         NAN: no such path, or two vocabularies */
+  double attribution; /* mean over tokens of what it adds to the right token's logit by itself, less what it adds to
+                         the mean logit; the last norm's deviations held as they are (direct logit attribution:
+                         Elhage et al. 2021). Of decoders with pre-norm; NAN for others, and for an encoder's heads */
+  double copying; /* -1 to 1, after Olsson et al. 2022: of all rise of logits above their mean that the head causes by
+                     itself, the part p that falls on the token it attends to most, as 2p - 1; mean over the tokens
+                     that count, marks aside. NAN where attribution is, and across two vocabularies */
 } th_head_worth;
 /* worth [heads]. */
 th_status th_study_worth(const th_transformer *model, th_tape *tape, const th_study_data *data,

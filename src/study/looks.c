@@ -139,8 +139,11 @@ static void see(void *context, const th_nn_attention *layer, th_seen *seen) {
   looking *l = context;
   work w = {.l = l, .layer = layer, .weights = &seen->weights->value};
   int64_t batch = w.weights->shape[0];
-  tally *heads = l->tallies + first_head(l, layer), *uniform = l->tallies + l->heads + layer->kind;
-  w.heads = layer->heads + (layer->layer == 0);
+  int first = first_head(l, layer);
+  tally *heads = l->tallies + first, *uniform = l->tallies + l->heads + layer->kind;
+  if (batch == 0 || layer->heads == 0) return;
+  bool of_its_kind = first == 0 || th_head_at(l->model, first - 1).kind != layer->kind;
+  w.heads = layer->heads + of_its_kind; /* the first of a kind measures the uniform head, too */
   if (!make_room(&w, batch * w.heads)) return;
   th_parallel(th_tape_pool(l->tape), batch * w.heads, measure, &w);
   for (int64_t i = 0; i < batch * w.heads; i++) /* by sequence, whatever batch it is in */
