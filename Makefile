@@ -138,7 +138,10 @@ demo: packages
 	@$(MAKE) --no-print-directory $(program)
 	$(program) train --task reverse --out runs/reverse
 	@echo
+	$(program) heads runs/reverse
+	@echo
 	@echo 'The heatmaps are in runs/reverse/heatmaps: start with cross_1.png.'
+	@echo 'What each head does: open runs/reverse/heads/report.html in a browser.'
 
 toys: packages
 	@$(MAKE) --no-print-directory $(program)
