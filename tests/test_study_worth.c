@@ -123,26 +123,43 @@ Test(study_worth, importance_is_the_mean_size_of_the_gradients_of_single_sequenc
 
 /* ---- mean and equal weights --------------------------------------------------------------------------------- */
 
+/* Against heads whose queries' projections are zero. */
+static void expect_equal_weights(court *c) {
+  th_outcome whole;
+  th_head_worth *worth = worth_of(c, &whole);
+  th_tensor values = th_params_values(c->s.model->params), kept = desk_copy(&c->s.d, TH_F64, &values), rows;
+  for (int h = 0; h < c->s.heads; h++) {
+    th_head head = th_head_at(c->s.model, h);
+    const th_nn_attention *layer = th_head_attention(c->s.model, head.kind, head.layer);
+    int64_t d = layer->key_width;
+    th_view_slice(&rows, &layer->in_weight->value, 0, head.head * d, (head.head + 1) * d);
+    th_fill(&rows, 0);
+    th_view_slice(&rows, &layer->in_bias->value, 0, head.head * d, (head.head + 1) * d);
+    th_fill(&rows, 0);
+    expect_close(worth[h].uniform.loss, outcome_of(c).loss, 1e-12, "loss with equal weights", h);
+    th_tensor_copy(&values, &kept, NULL);
+  }
+}
+
 Test(study_worth, equal_weights_are_those_of_a_head_whose_queries_are_zero) {
   for (int s = 0; s < 3; s++) {
     court c;
-    th_outcome whole;
     court_open(&c, shapes[s]);
-    th_head_worth *worth = worth_of(&c, &whole);
-    th_tensor values = th_params_values(c.s.model->params), kept = desk_copy(&c.s.d, TH_F64, &values), rows;
-    for (int h = 0; h < c.s.heads; h++) {
-      th_head head = th_head_at(c.s.model, h);
-      const th_nn_attention *layer = th_head_attention(c.s.model, head.kind, head.layer);
-      int64_t d = layer->key_width;
-      th_view_slice(&rows, &layer->in_weight->value, 0, head.head * d, (head.head + 1) * d);
-      th_fill(&rows, 0);
-      th_view_slice(&rows, &layer->in_bias->value, 0, head.head * d, (head.head + 1) * d);
-      th_fill(&rows, 0);
-      expect_close(worth[h].uniform.loss, outcome_of(&c).loss, 1e-12, "loss with equal weights", h);
-      th_tensor_copy(&values, &kept, NULL);
-    }
+    expect_equal_weights(&c);
     court_close(&c);
   }
+}
+
+Test(study_worth, equal_weights_leave_a_learned_gate_as_it_is) {
+  court c;
+  court_open(&c, TH_DECODER_ONLY);
+  th_transformer_config gated = c.s.model->config;
+  th_transformer_free(c.s.model);
+  gated.layer.head_gates = true;
+  c.s.model = looking_new(&gated, TH_F64);
+  looking_sharpen(c.s.model->params);
+  expect_equal_weights(&c);
+  court_close(&c);
 }
 
 Test(study_worth, a_mean_is_a_head_off_and_what_it_says_on_average_in_the_bias) {
@@ -298,4 +315,22 @@ Test(study_worth, the_model_is_left_as_it_was_even_when_somebody_says_stop) {
   for (int a = 0; a < th_transformer_attentions(c.s.model); a++)
     cr_expect_null(th_transformer_attention(c.s.model, a)->gate);
   court_close(&c);
+}
+
+Test(study_worth, a_batch_without_its_outputs_is_refused) {
+  for (int s = 0; s < 3; s++) {
+    court c;
+    th_outcome o;
+    th_error error;
+    court_open(&c, shapes[s]);
+    th_tensor output = c.s.batch.output;
+    c.s.batch.output = (th_tensor){0};
+    cr_expect_eq(th_study_outcome(c.s.model, c.s.tape, &c.data, &o, &error), TH_EINVAL);
+    cr_expect_str_eq(error.text, "batch 0 has no output");
+    th_view_slice(&c.s.batch.output, &output, 0, 0, 1);
+    cr_expect_eq(th_study_outcome(c.s.model, c.s.tape, &c.data, &o, &error), TH_ESHAPE);
+    for (int a = 0; a < th_transformer_attentions(c.s.model); a++)
+      cr_expect_null(th_transformer_attention(c.s.model, a)->gate);
+    court_close(&c);
+  }
 }

@@ -187,6 +187,7 @@ typedef struct th_outcome {
   double
       exact_match; /* part of the sequences of which all tokens have: what greedy decoding would get right */
 } th_outcome;
+/* This and the next three: TH_EINVAL or TH_ESHAPE for a batch without an output for each row; NAN, no token counts. */
 th_status th_study_outcome(const th_transformer *model, th_tape *tape, const th_study_data *data,
                            th_outcome *outcome, th_error *error);
 
@@ -197,10 +198,12 @@ typedef struct th_head_worth {
   double gradient;    /* d loss / d gate, at 1 */
   double
       importance; /* mean over sequences of |d (loss of the sequence) / d gate|: Michel et al. 2019, equation 2 */
-  double attribution; /* mean over tokens of what it adds to the right token's logit by itself, less what it adds to
+  double
+      attribution; /* mean over tokens of what it adds to the right token's logit by itself, less what it adds to
                          the mean logit; the last norm's deviations held as they are (direct logit attribution:
                          Elhage et al. 2021). Of decoders with pre-norm; NAN for others, and for an encoder's heads */
-  double copying; /* -1 to 1, after Olsson et al. 2022: of all rise of logits above their mean that the head causes by
+  double
+      copying; /* -1 to 1, after Olsson et al. 2022: of all rise of logits above their mean that the head causes by
                      itself, the part p that falls on the token it attends to most, as 2p - 1; mean over the tokens
                      that count, marks aside. NAN where attribution is, and across two vocabularies */
 } th_head_worth;

@@ -30,6 +30,27 @@ static th_status hang_gates(th_judge *j, th_error *error) {
   return status;
 }
 
+/* What is to come out must be there, one for each row of logits. */
+static th_status check_outputs(const th_transformer *m, const th_study_data *data, th_error *error) {
+  bool classes = m->config.shape == TH_ENCODER_ONLY;
+  for (int64_t i = 0; i < data->count; i++) {
+    char text[TH_SHAPE_TEXT], want[TH_SHAPE_TEXT];
+    const th_tensor *output = &data->batches[i].output,
+                    *input = classes ? &data->batches[i].source : &data->batches[i].input;
+    if (!output->data || !input->data)
+      return th_error_set(error, TH_EINVAL, "batch %lld has no %s", (long long)i,
+                          output->data ? classes ? "source" : "input" : "output");
+    bool fits = classes ? output->ndim == 1 && output->shape[0] == input->shape[0]
+                        : th_tensor_same_shape(output, input);
+    if (output->dtype != TH_I32 || !fits || !th_tensor_is_contiguous(output))
+      return th_error_set(error, TH_ESHAPE, "batch %lld: output is %s %s, want a dense i32 %s %s",
+                          (long long)i, th_dtype_name(output->dtype), th_shape_text(text, output),
+                          classes ? "class for each sequence of source" : "token for each of input",
+                          th_shape_text(want, input));
+  }
+  return TH_OK;
+}
+
 th_status th_judge_open(th_judge *j, const th_transformer *m, th_tape *tape, const th_study_data *data,
                         int64_t passes, th_error *error) {
   int attentions = th_transformer_attentions(m);
@@ -41,8 +62,9 @@ th_status th_judge_open(th_judge *j, const th_transformer *m, th_tape *tape, con
   j->gates = gates;
   if (!gates || !j->first || !j->memory || !j->had)
     return th_error_set(error, TH_ENOMEM, "head study: no memory for %d heads", th_head_count(m));
+  th_status status = check_outputs(m, data, error);
   for (int a = 0; a < attentions; a++) j->had[a] = th_transformer_attention(m, a)->gate;
-  return th_head_count(m) ? hang_gates(j, error) : TH_OK;
+  return status || !th_head_count(m) ? status : hang_gates(j, error);
 }
 
 void th_judge_close(th_judge *j) {

@@ -43,7 +43,10 @@ static void replace(void *context, const th_nn_attention *layer, th_seen *seen) 
   for (int64_t i = 0; i < v && r->mean; i++) th_tensor_set(&put, place * v + i, r->mean[i]);
   th_var *kept = th_mul(seen->heads, th_constant(tape, &keep)), *other = th_constant(tape, &put);
   if (!r->mean) {
-    th_tensor_set(&put, place, th_tensor_get(&layer->gate->value, place));
+    double *gates = th_keep(tape, (size_t)layer->heads * sizeof *gates);
+    if (!gates) return;
+    th_nn_attention_gates(layer, gates); /* the learned ones with them */
+    th_tensor_set(&put, place, gates[place]);
     other = th_mul(equal_weights(seen), other);
   }
   seen->heads = th_add(kept, other);
