@@ -263,6 +263,23 @@ Test(translate_heads, pictures_are_whole) {
   }
 }
 
+Test(translate_heads, of_a_pruned_run_keep_their_numbers) {
+  char text[64];
+  size_t size;
+  works(TRAIN "--out whole");
+  works("prune whole --heads enc0.0,dec0.0,1,cross0.1 --out run");
+  works("heads run" STUDY);
+  char *table = get("run/heads/heads.csv", &size);
+  cr_assert_eq(count_of(table, size, '\n'), 1 + 2);
+  cr_assert_str_eq(field(line_of(table, 1), 0, text), "enc0.1");
+  cr_assert_str_eq(field(line_of(table, 2), 0, text), "cross0.0");
+  free(table);
+  cr_assert(exists("run/heads/atlas.png"));
+  works("prune run --heads enc0.1,cross0.0 --out none");
+  refuses(1, "none: it has no heads left to study", "heads none");
+  cr_assert_not(exists("none/heads"));
+}
+
 Test(translate_heads, without_snapshots_there_is_no_emergence_and_a_line_says_so) {
   works("train " SMALL " --steps 20 --snapshot-every 0 --out run");
   works("heads run" STUDY);

@@ -43,12 +43,18 @@ static const char **labels_with_jobs(gallery *g) {
 
 /* ---- atlas ------------------------------------------------------------------------------------------------- */
 
-/* How the maps stand: a row for each attention. */
+/* Whether another attention begins with this head. */
+static bool begins_row(const head_study *h, int head) {
+  const th_head *here = &h->head[head];
+  return head == 0 || here[-1].kind != here->kind || here[-1].layer != here->layer;
+}
+
+/* How the maps stand: a row for each attention, a column for each number of a head. */
 static int widest(const head_study *h, int *rows) {
   int most = 0;
   *rows = 0;
   for (int i = 0; i < h->count; i++) {
-    if (h->head[i].head == 0) ++*rows;
+    *rows += begins_row(h, i);
     if (h->head[i].head >= most) most = h->head[i].head + 1;
   }
   return most;
@@ -62,7 +68,7 @@ static void fill_atlas(const head_study *h, int columns, th_heatmap *maps, char 
   for (int i = 0; i < h->count; i++) most = fmax(most, h->rise[i]);
   for (int i = 0; i < h->count; i++) {
     const th_head *head = &h->head[i];
-    if (head->head == 0) {
+    if (begins_row(h, i)) {
       row++;
       snprintf(titles[row], TEXT, "%s, layer %d", names[head->kind], head->layer);
       rows[row] = titles[row];

@@ -162,6 +162,7 @@ th_status head_study_make(head_study *h, run *r, const heads_options *o, stage *
   *h = (head_study){.arena = th_arena_new(), .count = th_head_count(r->model)};
   if (!h->arena || !make_room(h)) return th_error_set(error, TH_ENOMEM, "no memory for the study");
   introduce_heads(h, r);
+  if (!h->count) return th_error_set(error, TH_EFORMAT, "%s: it has no heads left to study", r->directory);
   if (!r->data.held_out_count)
     return th_error_set(error, TH_EFORMAT, "%s: it has no held-out sequences: want --pairs FILE",
                         r->directory);
