@@ -50,21 +50,13 @@ void th_nn_attention_gates(const th_nn_attention *layer, double *gates) {
   }
 }
 
-/* Adds an attention's open heads to `sum`, which is NULL at first. */
-static th_var *add_open(th_var *sum, th_tape *tape, const th_nn_attention *layer) {
-  if (!layer->gate_logits) return sum;
-  th_var *open = th_expected_open(th_use(tape, layer->gate_logits));
-  return sum ? th_add(sum, open) : open;
-}
-
 th_var *th_transformer_open_heads(const th_transformer *m, th_tape *tape) {
-  const th_transformer_config *c = &m->config;
-  int64_t plain = c->shape == TH_DECODER_ONLY ? c->decoder_layers : c->encoder_layers;
   th_var *sum = NULL;
-  for (int64_t i = 0; i < plain; i++) sum = add_open(sum, tape, &m->encoder[i].self);
-  for (int64_t i = 0; m->decoder && i < c->decoder_layers; i++) {
-    sum = add_open(sum, tape, &m->decoder[i].self);
-    sum = add_open(sum, tape, &m->decoder[i].cross);
+  for (int i = 0; i < th_transformer_attentions(m); i++) {
+    const th_nn_attention *layer = th_transformer_attention(m, i);
+    if (!layer->gate_logits) continue;
+    th_var *open = th_expected_open(th_use(tape, layer->gate_logits));
+    sum = sum ? th_add(sum, open) : open;
   }
   return sum;
 }

@@ -8,18 +8,16 @@ typedef struct attribution {
   const th_judge *judge;
   const th_study_batch *batch;
   th_var **heads, **weights; /* [heads]: as its attention's tap saw them */
+  const double *deviation;   /* [B*T]: of what the last norm reads; NULL: there is none */
   double *direct, *copied;   /* [heads]: sums */
   int64_t *direct_rows, *copied_rows;
 } attribution;
 
 static void note(void *context, const th_nn_attention *layer, th_seen *seen) {
   const attribution *a = context;
-  const th_transformer *m = a->judge->model;
-  for (int i = 0; i < th_head_count(m); i++) {
-    th_head head = th_head_at(m, i);
-    if (head.kind == layer->kind && head.layer == layer->layer)
-      a->heads[i] = seen->heads, a->weights[i] = seen->weights;
-  }
+  int first = th_study_first_head(a->judge->model, layer);
+  for (int64_t h = 0; h < layer->heads; h++)
+    a->heads[first + h] = seen->heads, a->weights[first + h] = seen->weights;
 }
 
 /* What the last norm, or without one the output layer, reads: [B,T,E]. */
@@ -36,37 +34,45 @@ static th_var *residual(const th_transformer *m, th_tape *tape, const th_study_b
   return x;
 }
 
-/* Rows of c [B,T,E] as the last norm passes them on, with the deviations of x's rows: centred, over the deviation,
- * times its weight. */
-static void pass_norm(const th_transformer *m, const th_tensor *x, const th_tensor *c) {
-  int64_t e = m->config.layer.width, rows = x->shape[0] * x->shape[1];
-  for (int64_t r = 0; r < rows && m->decoder_norm.weight; r++) {
-    double mean = 0, square = 0, own = 0;
-    for (int64_t i = 0; i < e; i++) {
-      mean += th_tensor_get(x, r * e + i) / (double)e;
-      own += th_tensor_get(c, r * e + i) / (double)e;
-    }
+/* The deviations of x's rows [B,T,E], as the last norm takes them, in the tape's memory; NULL: none left. */
+static const double *deviations(th_tape *tape, const th_tensor *x) {
+  int64_t e = x->shape[2], rows = x->shape[0] * x->shape[1];
+  double *made = th_keep(tape, (size_t)rows * sizeof *made);
+  for (int64_t r = 0; made && r < rows; r++) {
+    double mean = 0, square = 0;
+    for (int64_t i = 0; i < e; i++) mean += th_tensor_get(x, r * e + i) / (double)e;
     for (int64_t i = 0; i < e; i++) square += pow(th_tensor_get(x, r * e + i) - mean, 2) / (double)e;
+    made[r] = sqrt(square + TH_NORM_EPSILON);
+  }
+  return made;
+}
+
+/* Rows of c [B,T,E] as the last norm passes them on: centred, over these deviations, times its weight. */
+static void pass_norm(const th_tensor *weight, const double *deviation, const th_tensor *c) {
+  int64_t e = c->shape[2], rows = c->shape[0] * c->shape[1];
+  for (int64_t r = 0; r < rows; r++) {
+    double mean = 0;
+    for (int64_t i = 0; i < e; i++) mean += th_tensor_get(c, r * e + i) / (double)e;
     for (int64_t i = 0; i < e; i++)
       th_tensor_set(c, r * e + i,
-                    (th_tensor_get(c, r * e + i) - own) / sqrt(square + TH_NORM_EPSILON) *
-                        th_tensor_get(&m->decoder_norm.weight->value, i));
+                    (th_tensor_get(c, r * e + i) - mean) / deviation[r] * th_tensor_get(weight, i));
   }
 }
 
 /* What a head alone adds to the logits [B,T,vocabulary]. */
-static th_var *own_logits(const attribution *a, int index, th_var *x) {
+static th_var *own_logits(const attribution *a, int index) {
   const th_transformer *m = a->judge->model;
+  th_tape *tape = a->judge->borrowed.tape;
   th_head head = th_head_at(m, index);
   const th_nn_attention *layer = th_head_attention(m, head.kind, head.layer);
   int64_t v = layer->value_width, place = th_head_place(m, head);
   th_var *said = th_slice(a->heads[index], 1, place, place + 1);
-  th_var *out = th_slice(th_use(x->tape, layer->out.weight), 1, place * v, (place + 1) * v);
+  th_var *out = th_slice(th_use(tape, layer->out.weight), 1, place * v, (place + 1) * v);
   int64_t flat[] = {said->value.shape[0], said->value.shape[2], v};
   th_var *c = th_linear(th_reshape(said, 3, flat), out, NULL);
-  if (th_tape_error(x->tape)) return c;
-  pass_norm(m, &x->value, &c->value);
-  return th_linear(c, th_use(x->tape, m->output.weight), NULL);
+  if (th_tape_error(tape)) return c;
+  if (a->deviation) pass_norm(&m->decoder_norm.weight->value, a->deviation, &c->value);
+  return th_linear(c, th_use(tape, m->output.weight), NULL);
 }
 
 /* The token at the key with the largest weight; -1: a mark, or of another vocabulary. */
@@ -74,7 +80,7 @@ static int32_t most_attended(const attribution *a, int index, int64_t b, int64_t
   const th_study_data *data = a->judge->data;
   th_head head = th_head_at(a->judge->model, index);
   const th_tensor *w = &a->weights[index]->value; /* [B,H,T,S] */
-  const th_tensor *ids = head.kind == TH_CROSS ? &a->batch->source : &a->batch->input;
+  const th_tensor *ids = th_study_keys(head.kind, a->batch);
   int64_t keys = w->shape[3], best = 0;
   int64_t row = ((b * w->shape[1] + th_head_place(a->judge->model, head)) * w->shape[2] + t) * keys;
   if (head.kind == TH_CROSS && !data->one_vocabulary) return -1;
@@ -115,11 +121,13 @@ static th_status attribute_batch(attribution *a, th_error *error) {
   const th_transformer *m = a->judge->model;
   th_tape *tape = a->judge->borrowed.tape;
   th_tape_reset(tape);
-  th_var *x = residual(m, tape, a->batch, &(th_tap){note, a});
+  const th_var *x = residual(m, tape, a->batch, &(th_tap){note, a});
+  bool norm = m->decoder_norm.weight && !th_tape_error(tape);
+  a->deviation = norm ? deviations(tape, &x->value) : NULL;
   th_tape_mark(tape);
   for (int i = 0; i < th_head_count(m) && !th_tape_error(tape); i++) {
     if (!has_path(m, i)) continue;
-    th_var *logits = own_logits(a, i, x);
+    th_var *logits = own_logits(a, i);
     if (!th_tape_error(tape)) add_rows(a, i, &logits->value);
     th_tape_rewind(tape);
   }

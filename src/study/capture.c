@@ -56,16 +56,13 @@ static void see(void *context, const th_nn_attention *layer, th_seen *seen) {
   if (!th_tape_error(norms->tape)) keep(c, TH_CAPTURE_NORMS, norms, &to->norms);
 }
 
-/* Places for all attentions there are: the first pass counts. */
 static th_status make_places(const th_transformer *model, th_capture *made, th_error *error) {
-  for (int filled = 0; filled < 2; filled++) {
-    made->count = 0;
-    for (int kind = 0; kind <= TH_CROSS; kind++)
-      for (int l = 0; th_head_attention(model, (th_attention_kind)kind, l); l++, made->count++)
-        if (filled)
-          made->attentions[made->count] = (th_captured){.kind = (th_attention_kind)kind, .layer = l};
-    if (!filled) made->attentions = calloc((size_t)made->count + 1, sizeof *made->attentions);
-    if (!made->attentions) return th_error_set(error, TH_ENOMEM, "capture: no memory");
+  made->count = th_transformer_attentions(model);
+  made->attentions = calloc((size_t)made->count + 1, sizeof *made->attentions);
+  if (!made->attentions) return th_error_set(error, TH_ENOMEM, "capture: no memory");
+  for (int i = 0; i < made->count; i++) {
+    const th_nn_attention *layer = th_transformer_attention(model, i);
+    made->attentions[i] = (th_captured){.kind = layer->kind, .layer = layer->layer};
   }
   return TH_OK;
 }

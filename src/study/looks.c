@@ -65,12 +65,6 @@ static void join(tally *t, const th_look_sums *s) {
 
 /* ---- one batch in one attention ---------------------------------------------------------------------------- */
 
-static int64_t length_of(const th_tensor *tokens, const int32_t *lengths, int64_t b) {
-  int64_t all = tokens->shape[1];
-  if (!lengths || lengths[b] > all) return all;
-  return lengths[b] < 0 ? 0 : lengths[b];
-}
-
 static const int32_t *tokens_of(const th_tensor *tokens, int64_t b) {
   return (const int32_t *)tokens->data + b * tokens->shape[1];
 }
@@ -78,11 +72,10 @@ static const int32_t *tokens_of(const th_tensor *tokens, int64_t b) {
 static th_sight sight_of(const looking *l, th_attention_kind kind, int64_t b) {
   const th_study_batch *batch = l->batch;
   const th_study_data *data = l->data;
-  const th_tensor *query = kind == TH_ENCODER_SELF ? &batch->source : &batch->input;
-  const th_tensor *key = kind == TH_DECODER_SELF ? &batch->input : &batch->source;
+  const th_tensor *query = th_study_queries(kind, batch), *key = th_study_keys(kind, batch);
   th_sight s = {.kind = kind, .padded = key->shape[1], .begin = data->begin, .end = data->end};
-  s.rows = length_of(query, kind == TH_ENCODER_SELF ? batch->source_length : batch->input_length, b);
-  s.length = length_of(key, kind == TH_DECODER_SELF ? batch->input_length : batch->source_length, b);
+  s.rows = th_study_length(th_study_query_length(kind, batch), b, query->shape[1]);
+  s.length = th_study_length(th_study_key_length(kind, batch), b, key->shape[1]);
   s.key = tokens_of(key, b);
   s.real = s.length - (data->end >= 0 && s.length > 0 && s.key[s.length - 1] == data->end);
   if (kind != TH_CROSS || data->one_vocabulary) {
@@ -127,19 +120,11 @@ static bool make_room(work *w, int64_t count) {
   return true;
 }
 
-static int first_head(const looking *l, const th_nn_attention *layer) {
-  for (int i = 0; i < l->heads; i++) {
-    th_head head = th_head_at(l->model, i);
-    if (head.kind == layer->kind && head.layer == layer->layer) return i;
-  }
-  return l->heads;
-}
-
 static void see(void *context, const th_nn_attention *layer, th_seen *seen) {
   looking *l = context;
   work w = {.l = l, .layer = layer, .weights = &seen->weights->value};
   int64_t batch = w.weights->shape[0];
-  int first = first_head(l, layer);
+  int first = th_study_first_head(l->model, layer);
   tally *heads = l->tallies + first, *uniform = l->tallies + l->heads + layer->kind;
   if (batch == 0 || layer->heads == 0) return;
   bool of_its_kind = first == 0 || th_head_at(l->model, first - 1).kind != layer->kind;

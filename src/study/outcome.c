@@ -133,11 +133,6 @@ bool th_judge_passed(th_judge *j, th_error *error) {
   return false;
 }
 
-int64_t th_judge_rows(const th_study_batch *batch, const th_nn_attention *layer, int64_t b, int64_t longest) {
-  const int32_t *length = layer->kind == TH_ENCODER_SELF ? batch->source_length : batch->input_length;
-  return length && length[b] < longest ? length[b] : longest;
-}
-
 th_status th_judge_encode(th_judge *j, th_error *error) {
   th_tape *tape = j->borrowed.tape;
   th_status status = TH_OK;

@@ -48,17 +48,14 @@ static void finish_rows(mixing *mix, const int32_t *length) {
 }
 
 static bool average(const passage *p, th_attention_kind kind, int layer, mixing *mix) {
-  const th_tensor *queries = kind == TH_ENCODER_SELF ? &p->batch->source : &p->batch->input;
-  const th_tensor *keys = kind == TH_DECODER_SELF ? &p->batch->input : &p->batch->source;
+  const th_tensor *queries = th_study_queries(kind, p->batch), *keys = th_study_keys(kind, p->batch);
+  const th_nn_attention *attention = th_head_attention(p->model, kind, layer);
+  const th_tensor *weights = p->weights + th_study_first_head(p->model, attention);
   int64_t batch = queries->shape[0], rows = queries->shape[1];
   if (!zeros(p, batch, rows, keys->shape[1], &mix->mean) || !zeros(p, batch, rows, 1, &mix->kept))
     return false;
-  double heads = (double)th_head_attention(p->model, kind, layer)->heads;
-  for (int i = 0; i < th_head_count(p->model); i++) {
-    th_head head = th_head_at(p->model, i);
-    if (head.kind == kind && head.layer == layer)
-      th_k_axpy(th_tape_pool(p->tape), 1 / heads, &p->weights[i], &mix->mean);
-  }
+  for (int64_t h = 0; h < attention->heads; h++)
+    th_k_axpy(th_tape_pool(p->tape), 1 / (double)attention->heads, &weights[h], &mix->mean);
   finish_rows(mix, th_study_query_length(kind, p->batch));
   return true;
 }

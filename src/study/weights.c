@@ -1,14 +1,6 @@
 /* The weights of every head, gathered by one tap. */
 #include "weights.h"
 
-const int32_t *th_study_query_length(th_attention_kind kind, const th_study_batch *b) {
-  return kind == TH_ENCODER_SELF ? b->source_length : b->input_length;
-}
-
-const int32_t *th_study_key_length(th_attention_kind kind, const th_study_batch *b) {
-  return kind == TH_DECODER_SELF ? b->input_length : b->source_length;
-}
-
 static th_status check_tokens(const th_tensor *tokens, const char *name, th_error *error) {
   char text[TH_SHAPE_TEXT];
   if (tokens->data && tokens->dtype == TH_I32 && tokens->ndim == 2) return TH_OK;
@@ -44,25 +36,21 @@ static void gather(void *context, const th_nn_attention *layer, th_seen *seen) {
   const gathering *g = context;
   const th_tensor *all = &seen->weights->value; /* [B,H,T,S], contiguous */
   int64_t shape[] = {all->shape[0], all->shape[2], all->shape[3]};
-  for (int i = 0; i < th_head_count(g->model); i++) {
-    th_head head = th_head_at(g->model, i);
-    if (head.kind != layer->kind || head.layer != layer->layer) continue;
-    if (!th_keep_tensor(seen->weights->tape, &g->weights[i], TH_F64, 3, shape)) return;
-    widen(all, th_head_place(g->model, head), g->weights[i].data);
+  int first = th_study_first_head(g->model, layer);
+  for (int64_t h = 0; h < layer->heads; h++) {
+    th_tensor *weights = &g->weights[first + h];
+    if (!th_keep_tensor(seen->weights->tape, weights, TH_F64, 3, shape)) return;
+    widen(all, h, weights->data);
   }
 }
 
 th_tensor *th_study_weights(const th_transformer *m, th_tape *tape, const th_study_batch *batch,
                             th_error *error) {
   if (check_batch(m, batch, error)) return NULL;
-  bool recording = th_tape_recording(tape), training = th_tape_training(tape);
-  th_tape_reset(tape);
-  th_tape_record(tape, false);
-  th_tape_train(tape, false);
+  th_borrowed borrowed = th_borrow(tape);
   gathering g = {m, th_keep(tape, (size_t)th_head_count(m) * sizeof *g.weights)};
   if (g.weights) th_study_forward(m, tape, batch, &(th_tap){gather, &g});
-  th_tape_record(tape, recording);
-  th_tape_train(tape, training);
+  th_give_back_full(&borrowed);
   const th_error *failed = th_tape_error(tape);
   if (failed) th_error_set(error, failed->status, "%s", failed->text);
   return failed ? NULL : g.weights;

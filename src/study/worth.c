@@ -63,11 +63,12 @@ typedef struct means {
 
 static void add_rows(const means *m, int index, const th_nn_attention *layer, const th_tensor *all,
                      int64_t place) {
-  int64_t longest = all->shape[2], v = layer->value_width;
+  int64_t v = layer->value_width;
+  const int32_t *length = th_study_query_length(layer->kind, m->batch);
   th_tensor one, row;
   th_view_slice(&one, all, 1, place, place + 1);
   for (int64_t b = 0; b < all->shape[0]; b++) {
-    int64_t rows = th_judge_rows(m->batch, layer, b, longest);
+    int64_t rows = th_study_length(length, b, all->shape[2]);
     th_view_slice(&row, &one, 0, b, b + 1);
     for (int64_t t = 0; t < rows; t++)
       for (int64_t i = 0; i < v; i++) m->mean[index][i] += th_tensor_get(&row, t * v + i);
@@ -77,11 +78,8 @@ static void add_rows(const means *m, int index, const th_nn_attention *layer, co
 
 static void add_means(void *context, const th_nn_attention *layer, th_seen *seen) {
   const means *m = context;
-  for (int i = 0; i < th_head_count(m->model); i++) {
-    th_head head = th_head_at(m->model, i);
-    if (head.kind == layer->kind && head.layer == layer->layer)
-      add_rows(m, i, layer, &seen->heads->value, th_head_place(m->model, head));
-  }
+  int first = th_study_first_head(m->model, layer);
+  for (int h = 0; h < layer->heads; h++) add_rows(m, first + h, layer, &seen->heads->value, h);
 }
 
 static void free_means(means *m) {
@@ -119,7 +117,7 @@ static th_status take_means(th_judge *j, means *m, th_error *error) {
 
 typedef struct gating {
   const th_transformer *model;
-  th_var **gate; /* [heads]: of each attention's first head its leaf [B,H,1,1] */
+  th_var **gate; /* [heads]: its attention's leaf [B,H,1,1] */
 } gating;
 
 static void put_gates(void *context, const th_nn_attention *layer, th_seen *seen) {
@@ -131,10 +129,8 @@ static void put_gates(void *context, const th_nn_attention *layer, th_seen *seen
   th_fill(&ones, 1);
   th_var *leaf = th_leaf(tape, &ones, NULL);
   seen->heads = th_mul(seen->heads, leaf);
-  for (int i = 0; i < th_head_count(g->model); i++) {
-    th_head head = th_head_at(g->model, i);
-    if (head.kind == layer->kind && head.layer == layer->layer) g->gate[i] = leaf;
-  }
+  int first = th_study_first_head(g->model, layer);
+  for (int64_t h = 0; h < layer->heads; h++) g->gate[first + h] = leaf;
 }
 
 static int64_t tokens_of(const th_study_batch *b, int64_t sequence) {

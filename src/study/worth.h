@@ -30,9 +30,6 @@ th_status th_judge_outcome(th_judge *j, bool encoded, const th_tap *tap, th_outc
 bool th_judge_may_use_memory(const th_judge *j, int head); /* a head of the decoder of an encoder-decoder */
 /* One more of the passes is done; false: somebody said stop, and the error says so. */
 bool th_judge_passed(th_judge *j, th_error *error);
-/* Rows of a batch that count: queries of sequence b within its length, of an attention with `longest` queries. */
-int64_t th_judge_rows(const th_study_batch *batch, const th_nn_attention *layer, int64_t b, int64_t longest);
-
 /* Fills attribution and copying: attribution.c. */
 th_status th_judge_attribute(th_judge *j, th_head_worth *worth, th_error *error);
 
