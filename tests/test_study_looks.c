@@ -863,10 +863,10 @@ static void expect_consistent(trial *t, const th_capture *made, double gate) {
     for (int64_t b = 0; b < EACH; b++)
       for (int64_t h = 0; h < 3; h++)
         for (int64_t i = 0; i < a->weights.shape[2]; i++) {
-          expect_products(a, b, h, i, layer->gate ? gate : 1);
+          expect_products(a, b, h, i, layer->gate || layer->gate_logits ? gate : 1);
           expect_scores(a, b, h, i);
           for (int64_t j = 0; j < a->weights.shape[3]; j++)
-            expect_norm(a, layer, b, h, i, j, layer->gate ? gate : 1);
+            expect_norm(a, layer, b, h, i, j, layer->gate || layer->gate_logits ? gate : 1);
         }
   }
 }
@@ -887,6 +887,19 @@ Test(capture, a_gate_scales_heads_and_norms) {
   th_head_attention(t->model, TH_CROSS, 1)->gate = &gate;
   th_capture made = captured(t, 63);
   expect_consistent(t, &made, -0.5);
+  th_capture_free(&made);
+  trial_close(t);
+}
+
+Test(capture, a_learned_gate_scales_heads_and_norms) {
+  trial *t = trial_open(TH_ENCODER_DECODER);
+  th_tensor value = desk_zeros(&t->desk, TH_F64, SHAPE(3)), grad = desk_zeros(&t->desk, TH_F64, SHAPE(3));
+  th_param logits = {.value = value, .grad = grad};
+  th_fill(&value, -1);
+  cr_assert(th_quiet_gate(-1) > 0.1 && th_quiet_gate(-1) < 0.9);
+  th_head_attention(t->model, TH_CROSS, 1)->gate_logits = &logits;
+  th_capture made = captured(t, 63);
+  expect_consistent(t, &made, th_quiet_gate(-1));
   th_capture_free(&made);
   trial_close(t);
 }

@@ -3,6 +3,7 @@
 
 #include "../tensor/kernels.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 typedef struct {
@@ -30,9 +31,14 @@ static th_var *sizes_of_values(const th_nn_attention *layer, th_var *value) {
 
 static th_var *norms_of(const th_nn_attention *layer, const th_seen *seen) {
   th_var *norms = th_mul(seen->weights, sizes_of_values(layer, seen->value));
-  if (!layer->gate) return norms;
-  th_var *gate = th_reshape(th_use(norms->tape, layer->gate), 3, (int64_t[]){layer->heads, 1, 1});
-  return th_mul(norms, th_sqrt(th_mul(gate, gate)));
+  double *gate = th_keep(norms->tape, (size_t)layer->heads * sizeof *gate);
+  th_tensor sizes;
+  if (!gate ||
+      !th_keep_tensor(norms->tape, &sizes, seen->weights->value.dtype, 3, (int64_t[]){layer->heads, 1, 1}))
+    return norms;
+  th_nn_attention_gates(layer, gate);
+  for (int64_t h = 0; h < layer->heads; h++) th_tensor_set(&sizes, h, fabs(gate[h]));
+  return th_mul(norms, th_constant(norms->tape, &sizes));
 }
 
 static th_captured *place_of(th_capture *made, const th_nn_attention *layer) {
