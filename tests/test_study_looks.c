@@ -64,8 +64,8 @@ static void expect_look(const th_head_look *look, th_look which, double value, d
   expect_number(look->chance[which], chance, 1e-12, "chance", which);
 }
 
-static void expect_job(th_attention_kind kind, const th_head_look *look, th_job job, double score) {
-  th_named named = th_head_job(kind, look, NAN);
+static void expect_job(const th_head_look *look, th_job job, double score) {
+  th_named named = th_head_job(look, NAN);
   cr_assert(named.job == job, "%s, wanted %s", th_job_name(named.job), th_job_name(job));
   cr_assert(fabs(named.score - score) < 1e-12, "%s: %.17g", th_job_name(job), named.score);
 }
@@ -108,20 +108,20 @@ Test(looks, heads_of_places_have_their_whole_share_and_name) {
   th_head_look looks[HEADS];
   look_at_known_encoder(&s, TH_F64, looks);
   expect_look(&looks[PREVIOUS], TH_LOOK_PREVIOUS, 1, sixth_or_fifth);
-  expect_job(TH_ENCODER_SELF, &looks[PREVIOUS], TH_JOB_PREVIOUS, 1);
+  expect_job(&looks[PREVIOUS], TH_JOB_PREVIOUS, 1);
   expect_look(&looks[NEXT], TH_LOOK_NEXT, 1, sixth_or_fifth);
-  expect_job(TH_ENCODER_SELF, &looks[NEXT], TH_JOB_NEXT, 1);
+  expect_job(&looks[NEXT], TH_JOB_NEXT, 1);
   expect_look(&looks[DIAGONAL], TH_LOOK_DIAGONAL, 1, sixth_or_fifth);
   expect_look(&looks[DIAGONAL], TH_LOOK_ENTROPY, 0, NAN);
   expect_look(&looks[DIAGONAL], TH_LOOK_DISTANCE, 0, NAN);
   expect_look(&looks[DIAGONAL], TH_LOOK_CONFIDENCE, (5 / 6. + 4 / 5.) / 2,
               NAN); /* not the mark's on itself */
-  expect_job(TH_ENCODER_SELF, &looks[DIAGONAL], TH_JOB_DIAGONAL, 1);
+  expect_job(&looks[DIAGONAL], TH_JOB_DIAGONAL, 1);
   expect_look(&looks[FIRST], TH_LOOK_FIRST, 1, sixth_or_fifth);
   expect_look(&looks[FIRST], TH_LOOK_CONFIDENCE, 1, NAN);
   expect_look(&looks[FIRST], TH_LOOK_DISTANCE, (15 / 6. + 10 / 5.) / 2, NAN);
   expect_look(&looks[FIRST], TH_LOOK_BACK, (15 / 6. + 10 / 5.) / 2, NAN);
-  expect_job(TH_ENCODER_SELF, &looks[FIRST], TH_JOB_FIRST, 1);
+  expect_job(&looks[FIRST], TH_JOB_FIRST, 1);
   desk_close(&s.desk);
 }
 
@@ -131,7 +131,7 @@ Test(looks, the_best_offset_is_found_among_those_that_half_of_the_rows_have) {
   look_at_known_encoder(&s, TH_F64, looks);
   cr_expect(looks[FAR].offset == 2 && looks[NEXT].offset == 1 && looks[PREVIOUS].offset == -1);
   expect_look(&looks[FAR], TH_LOOK_OFFSET, 1, sixth_or_fifth);
-  expect_job(TH_ENCODER_SELF, &looks[FAR], TH_JOB_OFFSET, 1);
+  expect_job(&looks[FAR], TH_JOB_OFFSET, 1);
   cr_expect(looks[UNIFORM].offset == 0, "all are alike: the nearest, not %ld", (long)looks[UNIFORM].offset);
   cr_expect(llabs(looks[FIRST].offset) <= 3, "few rows have %ld", (long)looks[FIRST].offset);
   desk_close(&s.desk);
@@ -142,10 +142,10 @@ Test(looks, heads_of_tokens_have_their_whole_share_and_name) {
   th_head_look looks[HEADS];
   look_at_known_encoder(&s, TH_F64, looks);
   expect_look(&looks[SAME], TH_LOOK_SAME, 1, sixth_or_fifth);
-  expect_job(TH_ENCODER_SELF, &looks[SAME], TH_JOB_SAME, 1);
+  expect_job(&looks[SAME], TH_JOB_SAME, 1);
   expect_look(&looks[END], TH_LOOK_END, 1, sixth_or_fifth);
   expect_look(&looks[END], TH_LOOK_CONFIDENCE, exp(-HAND_HARD), NAN);
-  expect_job(TH_ENCODER_SELF, &looks[END], TH_JOB_SINK, 1);
+  expect_job(&looks[END], TH_JOB_SINK, 1);
   expect_look(&looks[END], TH_LOOK_BEGIN, NAN, NAN); /* a source has none */
   desk_close(&s.desk);
 }
@@ -166,7 +166,7 @@ Test(looks, a_head_without_queries_is_uniform_and_scores_what_chance_does) {
     expect_look(u, (th_look)k, k == TH_LOOK_PREFIX ? u->chance[k] : wanted,
                 k == TH_LOOK_PREFIX ? u->chance[k] : wanted);
   }
-  expect_job(TH_ENCODER_SELF, u, TH_JOB_BROAD, 1);
+  expect_job(u, TH_JOB_BROAD, 1);
   for (int h = 0; h < HEADS; h++) expect_look(&looks[h], TH_LOOK_PADDING, 0, 0);
   desk_close(&s.desk);
 }
@@ -193,9 +193,9 @@ Test(looks, reverse_and_last_leave_the_end_mark_aside) {
   hand_always(a, 1, HAND_PLACE, 3, HAND_HARD);
   look_at(&s, model, looks);
   expect_look(&looks[0], TH_LOOK_ANTI_DIAGONAL, 1, 1 / 5.);
-  expect_job(TH_ENCODER_SELF, &looks[0], TH_JOB_REVERSE, 1);
+  expect_job(&looks[0], TH_JOB_REVERSE, 1);
   expect_look(&looks[1], TH_LOOK_LAST, 1, 1 / 5.);
-  expect_job(TH_ENCODER_SELF, &looks[1], TH_JOB_LAST, 1);
+  expect_job(&looks[1], TH_JOB_LAST, 1);
   desk_close(&s.desk);
 }
 
@@ -216,13 +216,13 @@ Test(looks, an_induction_pair_is_found) {
       ((1 / 2. + 1 / 3. + 1 / 4. + 1 / 5. + 1 / 6. + 1 / 7.) / 6 + (1 / 2. + 1 / 3. + 1 / 4. + 1 / 5.) / 4) /
       2;
   expect_look(&looks[0], TH_LOOK_PREVIOUS, 1, chance);
-  expect_job(TH_DECODER_SELF, &looks[0], TH_JOB_PREVIOUS, 1);
+  expect_job(&looks[0], TH_JOB_PREVIOUS, 1);
   expect_look(&looks[1], TH_LOOK_BEGIN, 1, chance);
   expect_look(&looks[1], TH_LOOK_FIRST, 1, chance);
-  expect_job(TH_DECODER_SELF, &looks[1], TH_JOB_SINK, 1);
+  expect_job(&looks[1], TH_JOB_SINK, 1);
   expect_look(&looks[2], TH_LOOK_PREFIX, 1, ((1 / 5. + 1 / 6. + 1 / 7.) / 3 + 1 / 5.) / 2);
-  expect_job(TH_DECODER_SELF, &looks[2], TH_JOB_INDUCTION, 1);
-  expect_job(TH_DECODER_SELF, &looks[3], TH_JOB_BROAD, 1);
+  expect_job(&looks[2], TH_JOB_INDUCTION, 1);
+  expect_job(&looks[3], TH_JOB_BROAD, 1);
   for (int h = 0; h < 4; h++) {
     expect_look(&looks[h], TH_LOOK_NEXT, NAN, NAN); /* out of sight */
     expect_look(&looks[h], TH_LOOK_LAST, NAN, NAN);
@@ -237,7 +237,7 @@ Test(looks, the_first_token_is_a_sink_only_where_it_is_a_mark) {
   s.data.begin = s.data.end = -1;
   look_at(&s, hand_induction(TH_F64), looks);
   cr_expect(isnan(looks[1].value[TH_LOOK_BEGIN].mean) && isnan(looks[1].value[TH_LOOK_END].mean));
-  expect_job(TH_DECODER_SELF, &looks[1], TH_JOB_FIRST, 1);
+  expect_job(&looks[1], TH_JOB_FIRST, 1);
   desk_close(&s.desk);
 }
 
@@ -265,11 +265,11 @@ Test(looks, copying_is_the_diagonal_of_cross_attention_and_reversing_its_anti_di
   const th_head_look *cross = looks + 8;
   expect_look(&cross[0], TH_LOOK_DIAGONAL, 1, 1 / 6.);
   expect_look(&cross[0], TH_LOOK_SAME, 1, (1 / 6. + (3 * 3 + 2 * 2 + 1) / 36.) / 2);
-  expect_job(TH_CROSS, &cross[0], TH_JOB_DIAGONAL, 1); /* the token is the same, too: the place says more */
+  expect_job(&cross[0], TH_JOB_DIAGONAL, 1); /* the token is the same, too: the place says more */
   expect_look(&cross[1], TH_LOOK_ANTI_DIAGONAL, 1, 1 / 6.);
-  expect_job(TH_CROSS, &cross[1], TH_JOB_REVERSE, 1);
+  expect_job(&cross[1], TH_JOB_REVERSE, 1);
   expect_look(&cross[3], TH_LOOK_END, 1, 1 / 6.);
-  expect_job(TH_CROSS, &cross[3], TH_JOB_SINK, 1);
+  expect_job(&cross[3], TH_JOB_SINK, 1);
   desk_close(&s.desk);
 }
 
@@ -282,7 +282,7 @@ Test(looks, cross_attention_looks_for_the_token_that_is_to_follow_and_after_the_
   look_at_known_decoder(&s, looks);
   expect_look(&looks[10], TH_LOOK_SAME, 1, 1 / 6.);
   expect_look(&looks[10], TH_LOOK_PREFIX, exp(-HAND_HARD), 1 / 6.);
-  expect_job(TH_CROSS, &looks[10], TH_JOB_SAME, 1);
+  expect_job(&looks[10], TH_JOB_SAME, 1);
   s.data.one_vocabulary = false;
   look_at_known_decoder(&s, looks);
   expect_look(&looks[10], TH_LOOK_SAME, NAN, NAN);
@@ -300,7 +300,7 @@ Test(looks, rows_with_one_key_say_nothing) {
     cr_expect(isnan(looks[0].value[k].deviation));
   }
   cr_expect(looks[0].offset == 0);
-  expect_job(TH_ENCODER_SELF, &looks[0], TH_JOB_MIXED, 0);
+  expect_job(&looks[0], TH_JOB_MIXED, 0);
   desk_close(&s.desk);
 }
 
@@ -717,54 +717,54 @@ static void give(th_head_look *look, th_look which, double share, double chance)
 Test(jobs, a_share_must_be_large_and_clear_of_chance) {
   th_head_look look = unknown();
   give(&look, TH_LOOK_PREVIOUS, 0.49, 0.1);
-  expect_job(TH_ENCODER_SELF, &look, TH_JOB_MIXED, 0.49);
+  expect_job(&look, TH_JOB_MIXED, 0.49);
   give(&look, TH_LOOK_PREVIOUS, 0.51, 0.1);
-  expect_job(TH_ENCODER_SELF, &look, TH_JOB_PREVIOUS, 0.51);
+  expect_job(&look, TH_JOB_PREVIOUS, 0.51);
   give(&look, TH_LOOK_PREVIOUS, 0.65, 0.5);
-  expect_job(TH_ENCODER_SELF, &look, TH_JOB_MIXED, 0.65);
+  expect_job(&look, TH_JOB_MIXED, 0.65);
   give(&look, TH_LOOK_PREVIOUS, 1, 1); /* where there is nothing else to see */
-  expect_job(TH_ENCODER_SELF, &look, TH_JOB_MIXED, 1);
+  expect_job(&look, TH_JOB_MIXED, 1);
 }
 
 Test(jobs, the_best_wins_but_of_those_as_good_the_first) {
   th_head_look look = unknown();
   give(&look, TH_LOOK_DIAGONAL, 0.9, 0.1);
   give(&look, TH_LOOK_SAME, 0.94, 0.15);
-  expect_job(TH_CROSS, &look, TH_JOB_DIAGONAL, 0.9);
+  expect_job(&look, TH_JOB_DIAGONAL, 0.9);
   give(&look, TH_LOOK_SAME, 0.96, 0.15);
-  expect_job(TH_CROSS, &look, TH_JOB_SAME, 0.96);
+  expect_job(&look, TH_JOB_SAME, 0.96);
   give(&look, TH_LOOK_PREFIX, 0.93, 0.1);
-  expect_job(TH_CROSS, &look, TH_JOB_INDUCTION, 0.93);
+  expect_job(&look, TH_JOB_INDUCTION, 0.93);
 }
 
 Test(jobs, a_head_that_rests_on_the_first_token_is_named_for_its_work_unless_it_hardly_works) {
   th_head_look look = unknown();
   give(&look, TH_LOOK_FIRST, 0.9, 0.1);
-  expect_job(TH_DECODER_SELF, &look, TH_JOB_FIRST, 0.9);
+  expect_job(&look, TH_JOB_FIRST, 0.9);
   give(&look, TH_LOOK_PREFIX, 0.7, 0.1);
-  expect_job(TH_DECODER_SELF, &look, TH_JOB_INDUCTION, 0.7);
+  expect_job(&look, TH_JOB_INDUCTION, 0.7);
   give(&look, TH_LOOK_PREFIX, 0.5, 0.1);
-  expect_job(TH_DECODER_SELF, &look, TH_JOB_FIRST, 0.9);
+  expect_job(&look, TH_JOB_FIRST, 0.9);
   give(&look, TH_LOOK_BEGIN, 0.9, 0.1); /* the first token is a mark */
-  expect_job(TH_DECODER_SELF, &look, TH_JOB_SINK, 0.9);
+  expect_job(&look, TH_JOB_SINK, 0.9);
 }
 
 Test(jobs, a_head_that_is_not_missed_is_unused_whatever_it_looks_at) {
   th_head_look look = unknown();
   give(&look, TH_LOOK_DIAGONAL, 1, 0.1);
-  cr_expect(th_head_job(TH_CROSS, &look, 0.0009).job == TH_JOB_UNUSED);
-  cr_expect(th_head_job(TH_CROSS, &look, -0.5).score == -0.5);
-  cr_expect(th_head_job(TH_CROSS, &look, 0.0011).job == TH_JOB_DIAGONAL);
-  cr_expect(th_head_job(TH_CROSS, &look, NAN).job == TH_JOB_DIAGONAL);
+  cr_expect(th_head_job(&look, 0.0009).job == TH_JOB_UNUSED);
+  cr_expect(th_head_job(&look, -0.5).score == -0.5);
+  cr_expect(th_head_job(&look, 0.0011).job == TH_JOB_DIAGONAL);
+  cr_expect(th_head_job(&look, NAN).job == TH_JOB_DIAGONAL);
 }
 
 Test(jobs, broad_is_nearly_uniform) {
   th_head_look look = unknown();
   look.value[TH_LOOK_SPREAD].mean = 0.81;
   give(&look, TH_LOOK_DIAGONAL, 0.3, 0.1);
-  expect_job(TH_CROSS, &look, TH_JOB_BROAD, 0.81);
+  expect_job(&look, TH_JOB_BROAD, 0.81);
   look.value[TH_LOOK_SPREAD].mean = 0.79;
-  expect_job(TH_CROSS, &look, TH_JOB_MIXED, 0.3);
+  expect_job(&look, TH_JOB_MIXED, 0.3);
 }
 
 Test(jobs, have_names) {

@@ -57,3 +57,10 @@ void batch_fill(batch *b, const example *examples, int64_t count) {
     b->source_length[i] = (int32_t)e->source_length + 1;
   }
 }
+
+void batch_target_lengths(const batch *b, int32_t *length) {
+  const int32_t *wanted = b->output.data;
+  int64_t count = b->output.shape[0], longest = b->output.shape[1];
+  for (int64_t i = 0; i < count; i++)
+    for (length[i] = 0; length[i] < longest && wanted[i * longest + length[i]] >= 0;) length[i]++;
+}

@@ -25,6 +25,7 @@ th_status gradcheck_command(int argc, const char **argv, th_error *error);
 extern volatile sig_atomic_t stop_signal;
 void stop_on_signals(void);
 
+const char *kind_title(th_attention_kind kind); /* "encoder self-attention" */
 /* heatmaps/ and curve.png; `*count` says how many pictures. */
 th_status draw_pictures(run *r, int *count, th_error *error);
 /* Of the first held-out examples those that a picture shows best, at most `count`, into picked [count]; returns how

@@ -55,6 +55,8 @@ th_status batch_new(batch *b, int64_t capacity, int64_t longest, th_error *error
 th_status batch_new_training(batch *b, const data *d, th_error *error);
 void batch_free(batch *b);
 void batch_fill(batch *b, const example *examples, int64_t count);
+/* How many tokens each target has, with its mark: length [B]. */
+void batch_target_lengths(const batch *b, int32_t *length);
 
 /* Training's batch `number`, from 1: a function of the settings and the number alone. */
 th_status data_train_batch(data *d, int64_t number, batch *b, th_error *error);

@@ -57,14 +57,14 @@ static th_status parse(int argc, const char **argv, heads_options *o, th_error *
 /* ---- one run -------------------------------------------------------------------------------------------------- */
 
 static th_status write_study(const head_study *h, const char *directory, stage *s, th_error *error) {
-  char path[PATH_TEXT + 64];
+  char path[PATH_TEXT];
   th_status status = write_heads_table(h, directory, error);
   if (!status) status = write_heads_arrays(h, directory, error);
   if (!status) status = draw_heads(h, directory, s, error);
   if (status) return status;
   stage_begin(s, "the report");
   json_t *all = heads_json(h, true);
-  snprintf(path, sizeof path, "%s/report.html", directory);
+  path_in(path, directory, "report.html");
   status = all ? write_report(path, all, error) : th_error_set(error, TH_ENOMEM, "%s: no memory", path);
   json_decref(all);
   return status;

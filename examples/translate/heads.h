@@ -129,14 +129,19 @@ int first_moment(const head_study *h, int head);
 
 /* How many heads go, in that order, before exact match is more than one point below the whole model's. */
 int heads_to_spare(const head_study *h, removal_order order);
-const char *removal_name(removal_order order);  /* "single", "importance", "greedy" */
-const char *kind_title(th_attention_kind kind); /* "encoder self-attention" */
+const char *removal_name(removal_order order); /* "single", "importance", "greedy" */
 
 /* ---- what is made of it ---------------------------------------------------------------------------------------- */
 
 /* The study as one object; NULL: no memory. Without `all` the examples and what goes by step are left out. */
 json_t *heads_json(const head_study *h, bool all);
 json_t *sentences_json(const head_study *h, bool weights);
+
+/* The name of a file in a directory. */
+const char *path_in(char path[PATH_TEXT], const char *directory, const char *name);
+/* What `put` prints of a table, as a file in a directory. */
+th_status write_table(const char *directory, const char *name, void (*put)(FILE *file, const void *table),
+                      const void *table, th_error *error);
 
 /* Each writes its files into a directory. */
 th_status write_heads_table(const head_study *h, const char *directory, th_error *error);

@@ -109,22 +109,12 @@ static void put_row(FILE *file, const job_row *row) {
   fprintf(file, ",%.10g,%.10g,%.10g,%.10g\n", row->rise, row->least_rise, row->most_rise, row->fall);
 }
 
-static th_status write_table(const comparison *c, const char *out, th_error *error) {
-  char path[PATH_TEXT], *text = NULL;
-  size_t size = 0;
-  FILE *file = open_memstream(&text, &size);
-  snprintf(path, sizeof path, "%s/jobs.csv", out);
-  if (!file) return th_error_set(error, TH_ENOMEM, "%s: no memory", path);
+static void put_rows(FILE *file, const void *table) {
+  const comparison *c = table;
   fputs("kind,layer,job,runs,heads,fewest,most,first_step_earliest,first_step_latest,loss_rise_mean,"
         "loss_rise_least,loss_rise_most,exact_match_fall_mean\n",
         file);
   for (int i = 0; i < c->rows; i++) put_row(file, &c->row[i]);
-  bool failed = ferror(file);
-  failed |= fclose(file) != 0;
-  th_status status =
-      failed ? th_error_set(error, TH_ENOMEM, "%s: no memory", path) : th_file_write(path, text, size, error);
-  free(text);
-  return status;
 }
 
 static json_t *rows_json(const comparison *c) {
@@ -193,8 +183,8 @@ static th_status draw_jobs(const comparison *c, const char *out, th_error *error
                          ? th_plot_new(&plot, TH_PLOT_SYSTEM_FONTS, error)
                          : th_error_set(error, TH_ENOMEM, "no memory for jobs.png");
   for (int i = 0; i < c->count && !status; i++) runs[i] = base_name(c->studies[i].directory);
-  snprintf(path, sizeof path, "%s/jobs.png", out);
-  if (!status) status = draw_table(c, path, plot, counts, names, texts, runs, error);
+  if (!status)
+    status = draw_table(c, path_in(path, out, "jobs.png"), plot, counts, names, texts, runs, error);
   th_plot_free(plot);
   free(counts);
   free(names);
@@ -241,7 +231,7 @@ th_status compare_heads(const head_study *studies, int count, const char *out, j
   comparison c = {.studies = studies, .count = count};
   th_status status = count_jobs(&c, error);
   if (!status) status = th_directory_make(out, error);
-  if (!status) status = write_table(&c, out, error);
+  if (!status) status = write_table(out, "jobs.csv", put_rows, &c, error);
   if (!status) status = draw_jobs(&c, out, error);
   if (!status && json) *json = rows_json(&c);
   else if (!status) say_all(&c, out);

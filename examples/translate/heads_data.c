@@ -34,12 +34,7 @@ static example *sorted(const example *examples, int64_t count) {
 }
 
 th_study_batch study_batch_of(const batch *b, int32_t *input_length) {
-  const int32_t *wanted = b->output.data;
-  int64_t longest = b->output.shape[1];
-  for (int64_t i = 0; i < b->output.shape[0]; i++) {
-    input_length[i] = 0;
-    while (input_length[i] < longest && wanted[i * longest + input_length[i]] >= 0) input_length[i]++;
-  }
+  batch_target_lengths(b, input_length);
   return (th_study_batch){.source = b->source,
                           .source_length = b->source_length,
                           .input = b->input,

@@ -6,9 +6,27 @@
 
 #include "heads.h"
 
-static const char *in(char path[PATH_TEXT], const char *directory, const char *name) {
+const char *path_in(char path[PATH_TEXT], const char *directory, const char *name) {
   snprintf(path, PATH_TEXT, "%s/%s", directory, name);
   return path;
+}
+
+/* ---- tables ---------------------------------------------------------------------------------------------- */
+
+th_status write_table(const char *directory, const char *name, void (*put)(FILE *file, const void *table),
+                      const void *table, th_error *error) {
+  char path[PATH_TEXT], *text = NULL;
+  size_t size = 0;
+  FILE *file = open_memstream(&text, &size);
+  path_in(path, directory, name);
+  if (!file) return th_error_set(error, TH_ENOMEM, "%s: no memory", path);
+  put(file, table);
+  bool failed = ferror(file);
+  failed |= fclose(file) != 0;
+  th_status status =
+      failed ? th_error_set(error, TH_ENOMEM, "%s: no memory", path) : th_file_write(path, text, size, error);
+  free(text);
+  return status;
 }
 
 /* ---- the table ------------------------------------------------------------------------------------------ */
@@ -53,20 +71,14 @@ static void put_head(FILE *file, const head_study *h, int i) {
   putc('\n', file);
 }
 
-th_status write_heads_table(const head_study *h, const char *directory, th_error *error) {
-  char path[PATH_TEXT], *text = NULL;
-  size_t size = 0;
-  FILE *file = open_memstream(&text, &size);
-  in(path, directory, "heads.csv");
-  if (!file) return th_error_set(error, TH_ENOMEM, "%s: no memory", path);
+static void put_heads(FILE *file, const void *study) {
+  const head_study *h = study;
   put_title(file);
   for (int i = 0; i < h->count; i++) put_head(file, h, i);
-  bool failed = ferror(file);
-  failed |= fclose(file) != 0;
-  th_status status =
-      failed ? th_error_set(error, TH_ENOMEM, "%s: no memory", path) : th_file_write(path, text, size, error);
-  free(text);
-  return status;
+}
+
+th_status write_heads_table(const head_study *h, const char *directory, th_error *error) {
+  return write_table(directory, "heads.csv", put_heads, h, error);
 }
 
 /* ---- arrays ------------------------------------------------------------------------------------------------ */
@@ -75,7 +87,7 @@ static th_status save(const char *directory, const char *name, void *numbers, th
                       const int64_t *shape, th_error *error) {
   char path[PATH_TEXT];
   th_tensor t = th_tensor_of(numbers, dtype, ndim, shape);
-  return th_npy_save(in(path, directory, name), &t, error);
+  return th_npy_save(path_in(path, directory, name), &t, error);
 }
 
 static th_status save_squares(const head_study *h, const char *directory, th_error *error) {
@@ -149,7 +161,7 @@ static th_status save_weights(const head_study *h, const char *directory, th_err
              (size_t)from->shape[1] * sizeof *to);
   }
   char path[PATH_TEXT];
-  status = th_npy_save(in(path, directory, "weights.npy"), &all, error);
+  status = th_npy_save(path_in(path, directory, "weights.npy"), &all, error);
   th_tensor_free(&all);
   return status;
 }
@@ -159,7 +171,7 @@ static th_status save_sentences(const head_study *h, const char *directory, th_e
   char path[PATH_TEXT];
   json_t *list = sentences_json(h, false);
   char *text = json_dumps(list, JSON_COMPACT);
-  in(path, directory, "sentences.json");
+  path_in(path, directory, "sentences.json");
   th_status status = text ? th_file_write(path, text, strlen(text), error)
                           : th_error_set(error, TH_ENOMEM, "%s: no memory", path);
   free(text);

@@ -23,11 +23,6 @@ static th_status no_memory(th_error *error) {
   return th_error_set(error, TH_ENOMEM, "no memory for the pictures");
 }
 
-static const char *in(const gallery *g, char path[PATH_TEXT], const char *name) {
-  snprintf(path, PATH_TEXT, "%s/%s", g->directory, name);
-  return path;
-}
-
 /* "enc0.1 previous token" for each head. */
 static const char **labels_with_jobs(gallery *g) {
   const head_study *h = g->study;
@@ -103,7 +98,7 @@ static th_status draw_atlas(gallery *g, th_error *error) {
                   .row_titles = row_titles,
                   .gauge_name = "loss: its rise with the head off; the bar: beside the largest",
                   .bare = true};
-  return th_plot_grid(g->plot, in(g, path, "atlas.png"), &grid, error);
+  return th_plot_grid(g->plot, path_in(path, g->directory, "atlas.png"), &grid, error);
 }
 
 /* ---- worth --------------------------------------------------------------------------------------------------- */
@@ -132,7 +127,7 @@ static th_status draw_worth(gallery *g, th_error *error) {
                   .series_count = WAYS,
                   .title = "what the loss rises by without each head",
                   .value = {.name = "rise of the loss (nats per token)"}};
-  return th_plot_bars(g->plot, in(g, path, "worth.png"), &bars, error);
+  return th_plot_bars(g->plot, path_in(path, g->directory, "worth.png"), &bars, error);
 }
 
 /* ---- pruning ------------------------------------------------------------------------------------------------- */
@@ -154,7 +149,7 @@ static th_status draw_pruning(gallery *g, th_error *error) {
                     .title = "exact match as heads are removed",
                     .x = {.name = "heads removed"},
                     .left = {.name = "exact match", .range = {TH_RANGE_FIXED, 0, 1}}};
-  return th_plot_curve(g->plot, in(g, path, "pruning.png"), &curve, error);
+  return th_plot_curve(g->plot, path_in(path, g->directory, "pruning.png"), &curve, error);
 }
 
 /* ---- emergence ------------------------------------------------------------------------------------------------ */
@@ -201,7 +196,7 @@ static th_status draw_emergence(gallery *g, th_error *error) {
                   .title = "how far each head is on the way to the job it has in the end",
                   .query_axis = "",
                   .key_axis = "step of training"};
-  return th_plot_grid(g->plot, in(g, path, "emergence.png"), &grid, error);
+  return th_plot_grid(g->plot, path_in(path, g->directory, "emergence.png"), &grid, error);
 }
 
 /* ---- map ---------------------------------------------------------------------------------------------------- */
@@ -243,7 +238,7 @@ static th_status draw_map(gallery *g, th_error *error) {
                               .title = kind_title(k->kind),
                               .height_axis = "Jensen-Shannon distance"};
   }
-  return th_plot_likeness(g->plot, in(g, path, "map.png"), panels, h->kinds, names, groups,
+  return th_plot_likeness(g->plot, path_in(path, g->directory, "map.png"), panels, h->kinds, names, groups,
                           "which heads look at the same", error);
 }
 

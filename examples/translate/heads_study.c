@@ -10,12 +10,6 @@ const char *removal_name(removal_order order) {
   return names[order];
 }
 
-const char *kind_title(th_attention_kind kind) {
-  static const char *const titles[KINDS] = {"encoder self-attention", "decoder self-attention",
-                                            "cross-attention"};
-  return titles[kind];
-}
-
 /* ---- memory ----------------------------------------------------------------------------------------------- */
 
 void *head_study_room(head_study *h, size_t count, size_t size) {
@@ -69,8 +63,8 @@ static th_status judge(head_study *h, run *r, study_set *all, stage *s, th_error
   status = th_study_worth(r->model, r->tape, &all->data, &h->whole, h->worth, error);
   for (int i = 0; i < h->count && !status; i++) {
     h->rise[i] = h->worth[i].off.loss - h->whole.loss;
-    h->named[i] = th_head_job(h->head[i].kind, &h->looks[i], h->rise[i]);
-    h->pattern[i] = th_head_job(h->head[i].kind, &h->looks[i], NAN).job;
+    h->named[i] = th_head_job(&h->looks[i], h->rise[i]);
+    h->pattern[i] = th_head_job(&h->looks[i], NAN).job;
   }
   return status;
 }

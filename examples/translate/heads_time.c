@@ -15,7 +15,7 @@ static th_status look_at_moment(head_study *h, run *r, study_set *few, int index
   th_status status = th_study_looks(r->model, r->tape, &few->data, m->looks, error);
   if (!status) status = th_study_outcome(r->model, r->tape, &few->data, &m->outcome, error);
   for (int i = 0; i < h->count && !status; i++)
-    m->named[i] = index == h->moments - 1 ? h->named[i] : th_head_job(h->head[i].kind, &m->looks[i], NAN);
+    m->named[i] = index == h->moments - 1 ? h->named[i] : th_head_job(&m->looks[i], NAN);
   return status ? status : sentences_look(h, r, index, error);
 }
 

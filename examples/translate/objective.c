@@ -18,16 +18,6 @@ typedef struct watch {
   int attentions;
 } watch;
 
-/* How many tokens of each target count, in the tape's memory. */
-static const int32_t *target_lengths(th_tape *tape, const batch *b) {
-  int64_t count = b->output.shape[0], time = b->output.shape[1];
-  const int32_t *wanted = b->output.data;
-  int32_t *length = th_keep(tape, (size_t)count * sizeof *length);
-  for (int64_t i = 0; length && i < count; i++)
-    for (length[i] = 0; length[i] < time && wanted[i * time + length[i]] >= 0;) length[i]++;
-  return length;
-}
-
 static void add_disagreement(void *context, const th_nn_attention *layer, th_seen *seen) {
   watch *w = context;
   const int32_t *query = layer->kind == TH_ENCODER_SELF ? w->source_length : w->target_length;
@@ -51,7 +41,9 @@ th_var *objective(run *r, const batch *b, th_var **loss) {
   watch w = {.of = disagreement_of(s), .source_length = b->source_length};
   th_tap tap = {add_disagreement, &w};
   bool watching = s->disagreement_weight > 0;
-  if (watching) w.target_length = target_lengths(r->tape, b);
+  int32_t *target = watching ? th_keep(r->tape, (size_t)b->output.shape[0] * sizeof *target) : NULL;
+  if (target) batch_target_lengths(b, target);
+  w.target_length = target;
   th_var *all = *loss = batch_loss(r, b, s->label_smoothing, watching ? &tap : NULL);
   if (w.sum) all = th_sub(all, th_scale(w.sum, s->disagreement_weight / w.attentions));
   th_var *open = s->gate_penalty > 0 ? th_transformer_open_heads(r->model, r->tape) : NULL;

@@ -37,6 +37,11 @@ const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *id
   return labels;
 }
 
+const char *kind_title(th_attention_kind kind) {
+  static const char *const titles[] = {"encoder self-attention", "decoder self-attention", "cross-attention"};
+  return titles[kind];
+}
+
 /* ---- drawing from inside the forward pass ------------------------------------------------------------- */
 
 typedef struct artist {
@@ -51,11 +56,10 @@ typedef struct artist {
 static void draw_layer(artist *a, const th_nn_attention *layer, th_heatmap *maps, char titles[][32]) {
   char path[PATH_TEXT], name[128], title[96];
   const char *kind = th_attention_kind_name(layer->kind);
-  static const char *const words[] = {"encoder self-attention", "decoder self-attention", "cross-attention"};
   for (int64_t h = 0; h < layer->heads && !a->status; h++) {
     long long number = th_nn_head_number(layer, h);
     snprintf(name, sizeof name, "heatmaps/%s_%d_head_%lld.png", kind, layer->layer, number);
-    snprintf(title, sizeof title, "%s, layer %d, head %lld", words[layer->kind], layer->layer, number);
+    snprintf(title, sizeof title, "%s, layer %d, head %lld", kind_title(layer->kind), layer->layer, number);
     snprintf(titles[h], 32, "head %lld", number);
     maps[h].title = title;
     a->status = th_plot_heatmap(a->plot, run_path(a->run, path, name), &maps[h], a->error);
@@ -63,7 +67,7 @@ static void draw_layer(artist *a, const th_nn_attention *layer, th_heatmap *maps
     a->pictures++;
   }
   snprintf(name, sizeof name, "heatmaps/%s_%d.png", kind, layer->layer);
-  snprintf(title, sizeof title, "%s, layer %d", words[layer->kind], layer->layer);
+  snprintf(title, sizeof title, "%s, layer %d", kind_title(layer->kind), layer->layer);
   th_grid grid = {.maps = maps, .count = (int)layer->heads, .title = title};
   if (!a->status) a->status = th_plot_grid(a->plot, run_path(a->run, path, name), &grid, a->error);
   a->pictures++;

@@ -174,7 +174,7 @@ typedef struct th_named {
 } th_named;
 /* By the thresholds that study/jobs.c states, and why. `loss_without`: the rise of the loss when the head is gated
  * off, in nats per token; NAN: not known, and then no head is unused. One table serves every kind so far. */
-th_named th_head_job(th_attention_kind kind, const th_head_look *look, double loss_without);
+th_named th_head_job(const th_head_look *look, double loss_without);
 /* The measure that a job asks for, whether it is the head's or not: how far it is on its way there. Of a sink the
  * larger of the two, of mixed the largest share; NAN: unused, or a measure that the head has not got. */
 double th_job_score(th_job job, const th_head_look *look);

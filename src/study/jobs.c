@@ -69,10 +69,9 @@ static double largest_share(const th_head_look *look) {
   return largest;
 }
 
-th_named th_head_job(th_attention_kind kind, const th_head_look *look, double loss_without) {
+th_named th_head_job(const th_head_look *look, double loss_without) {
   double spread = look->value[TH_LOOK_SPREAD].mean;
   int best = best_candidate(look);
-  (void)kind; /* one table serves all */
   if (loss_without < unused_below) return (th_named){TH_JOB_UNUSED, loss_without};
   if (best >= 0) return (th_named){candidates[best].job, share_of(look, best)};
   if (spread >= broad_from) return (th_named){TH_JOB_BROAD, spread};
