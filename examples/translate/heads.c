@@ -112,7 +112,7 @@ static th_status say(const head_study *studies, int count, const heads_options *
 static th_status study_all(const heads_options *o, th_error *error) {
   int count = 0, made = 0;
   while (o->directories[count]) count++;
-  head_study *studies = calloc((size_t)count, sizeof *studies);
+  head_study *studies = calloc((size_t)count + 1, sizeof *studies);
   th_status status = studies ? TH_OK : th_error_set(error, TH_ENOMEM, "no memory for the studies");
   while (!status && made < count) {
     head_study *h = &studies[made++];

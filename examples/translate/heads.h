@@ -119,6 +119,7 @@ void *head_study_room(head_study *h, size_t count, size_t size);
 th_status sentences_make(head_study *h, run *r, int count, th_error *error);
 th_status sentences_look(head_study *h, run *r, int moment, th_error *error);
 void sentences_free(head_study *h);
+unsigned char shade(double part); /* 255 times it, rounded */
 int64_t sentence_rows(const sentence *s, th_attention_kind kind);
 int64_t sentence_columns(const sentence *s, th_attention_kind kind);
 

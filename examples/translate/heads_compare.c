@@ -79,7 +79,7 @@ static bool has_row(const comparison *c, const head_study *h, int head) {
 }
 
 static th_status count_jobs(comparison *c, th_error *error) {
-  size_t most = 0;
+  size_t most = 1; /* so that there is room to speak of */
   for (int i = 0; i < c->count; i++) most += (size_t)c->studies[i].count;
   c->row = calloc(most, sizeof *c->row);
   c->per_run = calloc(most * (size_t)c->count, sizeof *c->per_run);
@@ -174,7 +174,7 @@ static th_status draw_table(const comparison *c, const char *path, th_plot *plot
 
 static th_status draw_jobs(const comparison *c, const char *out, th_error *error) {
   char path[PATH_TEXT];
-  double *counts = calloc((size_t)(c->rows * c->count), sizeof *counts);
+  double *counts = calloc((size_t)c->rows * (size_t)c->count, sizeof *counts);
   const char **names = calloc((size_t)c->rows, sizeof *names),
              **runs = calloc((size_t)c->count, sizeof *runs);
   char(*texts)[TEXT] = calloc((size_t)c->rows, sizeof *texts);

@@ -26,8 +26,8 @@ static json_t *base64(const unsigned char *bytes, size_t count) {
 static json_t *shades_json(const th_tensor *t) {
   if (!t->data) return json_null();
   int64_t count = th_tensor_count(t);
-  unsigned char *bytes = malloc((size_t)count);
-  for (int64_t i = 0; bytes && i < count; i++) bytes[i] = (unsigned char)(255 * th_tensor_get(t, i) + 0.5);
+  unsigned char *bytes = calloc((size_t)count + 1, 1);
+  for (int64_t i = 0; bytes && i < count; i++) bytes[i] = shade(th_tensor_get(t, i));
   json_t *made = bytes ? base64(bytes, (size_t)count) : NULL;
   free(bytes);
   return made;

@@ -244,9 +244,10 @@ static th_status draw_map(gallery *g, th_error *error) {
 
 /* ---- all of them ----------------------------------------------------------------------------------------------- */
 
+typedef th_status picture(gallery *g, th_error *error);
+
 th_status draw_heads(const head_study *h, const char *directory, stage *s, th_error *error) {
-  th_status (*const pictures[])(gallery *, th_error *) = {draw_atlas, draw_worth, draw_pruning, draw_map,
-                                                          draw_emergence};
+  static picture *const pictures[] = {draw_atlas, draw_worth, draw_pruning, draw_map, draw_emergence};
   int count = sizeof pictures / sizeof *pictures;
   gallery g = {.study = h, .directory = directory, .arena = th_arena_new()};
   if (!g.arena) return no_memory(error);

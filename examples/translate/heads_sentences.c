@@ -85,7 +85,7 @@ void sentences_free(head_study *h) {
 
 /* ---- looking ------------------------------------------------------------------------------------------------ */
 
-static unsigned char shade(double part) {
+unsigned char shade(double part) {
   return (unsigned char)lround(255 * (part < 0   ? 0
                                       : part > 1 ? 1
                                                  : part)); /* rounding goes a little over 1 */

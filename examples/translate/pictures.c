@@ -156,7 +156,7 @@ static th_status draw_curve(artist *a) {
 
 th_status draw_pictures(run *r, int *count, th_error *error) {
   const data *d = &r->data;
-  const example *e = NULL;
+  const example *e = d->held_out;
   char path[PATH_TEXT];
   artist a = {.run = r, .error = error};
   pick_examples(d, 1, &e);

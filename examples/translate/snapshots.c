@@ -22,7 +22,7 @@ static const char *name_of(snapshot_name *name, int64_t step) {
 /* The step whose snapshot has this name in the folder; -1: it is none. */
 static int64_t step_of(const char *file) {
   long long step;
-  snapshot_name name;
+  snapshot_name name = {0};
   if (sscanf(file, "step-%18lld.safetensors", &step) != 1 || step < 0) return -1;
   return strcmp(name_of(&name, step) + sizeof FOLDER, file) ? -1 : step;
 }
@@ -54,7 +54,7 @@ th_status snapshots_list(const run *r, int64_t **steps, int64_t *count, th_error
 
 static th_status take(const run *r, th_error *error) {
   char path[PATH_TEXT];
-  snapshot_name name;
+  snapshot_name name = {0};
   th_status status = th_directory_make(run_path(r, path, FOLDER), error);
   return status ? status : run_save_as(r, name_of(&name, r->step), error);
 }
@@ -69,7 +69,7 @@ th_status snapshot_take(const run *r, th_error *error) { return is_due(r) ? take
 th_status snapshots_begin(const run *r, th_error *error) {
   int64_t *steps, count;
   char path[PATH_TEXT];
-  snapshot_name name;
+  snapshot_name name = {0};
   th_status status = snapshots_list(r, &steps, &count, error);
   bool there = false;
   for (int64_t i = 0; i < count && !status; i++) {
@@ -83,6 +83,6 @@ th_status snapshots_begin(const run *r, th_error *error) {
 
 th_status snapshot_use(run *r, int64_t step, th_error *error) {
   char path[PATH_TEXT];
-  snapshot_name name;
+  snapshot_name name = {0};
   return th_params_load(r->model->params, run_path(r, path, name_of(&name, step)), error);
 }

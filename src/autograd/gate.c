@@ -20,7 +20,7 @@ static double gate_of(double logit, bool noisy, double u, double *slope) {
   return between ? stretched : stretched >= 1;
 }
 
-double th_quiet_gate(double logit) { return gate_of(logit, false, 0, &(double){0}); }
+double th_quiet_gate(double logit) { return gate_of(logit, false, 0.5, &(double){0}); }
 
 static bool hard_concrete_forward(th_var *out) {
   const th_tensor *logits = &out->in[0]->value;

@@ -126,7 +126,7 @@ static th_status attribute_batch(attribution *a, th_error *error) {
   a->deviation = norm ? deviations(tape, &x->value) : NULL;
   th_tape_mark(tape);
   for (int i = 0; i < th_head_count(m) && !th_tape_error(tape); i++) {
-    if (!has_path(m, i)) continue;
+    if (!has_path(m, i) || !a->weights[i]) continue;
     th_var *logits = own_logits(a, i);
     if (!th_tape_error(tape)) add_rows(a, i, &logits->value);
     th_tape_rewind(tape);
