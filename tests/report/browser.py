@@ -88,7 +88,10 @@ class Report(unittest.TestCase):
         ActionChains(self.browser).send_keys(*keys).perform()
 
     def hover(self, node, x=0, y=0):
-        """The pointer goes to the node's middle, and x, y beside it."""
+        """The pointer goes to the node's middle, and x, y beside it, once the page has told of its scrolling, which
+        takes a tip away."""
+        self.browser.execute_script("arguments[0].scrollIntoView({inline: 'nearest', block: 'nearest'})", node)
+        self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
         ActionChains(self.browser).move_to_element_with_offset(node, x, y).perform()
 
     def focused(self, attribute):
