@@ -14,6 +14,7 @@ import tempfile
 import unittest
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -86,6 +87,11 @@ class Report(unittest.TestCase):
 
     def press(self, *keys):
         ActionChains(self.browser).send_keys(*keys).perform()
+
+    def wait_for(self, selector, text):
+        """Until it says so; the page may put a new node in its place meanwhile."""
+        WebDriverWait(self.browser, 5, ignored_exceptions=[StaleElementReferenceException]).until(
+            lambda _: text in self.text(selector))
 
     def hover(self, node, x=0, y=0):
         """The pointer goes to the node's middle, and x, y beside it, once the page has told of its scrolling, which
@@ -288,13 +294,13 @@ class Report(unittest.TestCase):
         self.open("small", "head/enc0.1")
         Select(self.find("#layer")).select_by_visible_text("cross-attention, layer 1")
         self.assertEqual(self.where(), "#head/cross1.1")
-        WebDriverWait(self.browser, 5).until(lambda _: "cross1.1" in self.text(".head-title"))
+        self.wait_for(".head-title", "cross1.1")
         Select(self.find("#head")).select_by_index(3)
-        WebDriverWait(self.browser, 5).until(lambda _: "cross1.3" in self.text(".head-title"))
+        self.wait_for(".head-title", "cross1.3")
         self.find("[aria-label='Previous head']").click()
-        WebDriverWait(self.browser, 5).until(lambda _: "cross1.2" in self.text(".head-title"))
+        self.wait_for(".head-title", "cross1.2")
         self.press("]")
-        WebDriverWait(self.browser, 5).until(lambda _: "cross1.3" in self.text(".head-title"))
+        self.wait_for(".head-title", "cross1.3")
 
     # ---- steps ----
 
