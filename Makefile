@@ -46,7 +46,7 @@ preload_c := tests/fault_preload.c
 test_c := $(filter-out $(preload_c),$(wildcard tests/*.c tests/translate/*.c))
 # What the tests of the program look into.
 program_parts := $(addprefix examples/translate/,toy.c data.c batch.c pairs.c settings.c options.c head_list.c \
-                 report.c)
+                 report.c methods.c)
 bench_c := $(wildcard bench/*.c)
 object = $(patsubst %.c,$(B)/%.o,$(1))
 

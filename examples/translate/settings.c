@@ -1,4 +1,5 @@
 #include "settings.h"
+#include "methods.h"
 #include "options.h"
 
 #include <errno.h>
@@ -75,6 +76,22 @@ static const setting table[] = {
      "what shares the target embedding's matrix"},
     {"weights", CHOICE, AT(weights), 0, 0, "paper|xavier", "paper", "paper", false,
      "first values of the embeddings"},
+    {"attention", CHOICE, AT(attention), 0, 0,
+     "full|multi-query|grouped|collaborative|local|linear|talking|lsh", "full", "full", false,
+     "how heads attend"},
+    {"cross-attention", CHOICE, AT(cross_attention), 0, 0,
+     "auto|full|multi-query|grouped|collaborative|linear|talking", "auto", "auto", false,
+     "and across (auto: likewise; full, where --attention is local or lsh)"},
+    {"key-heads", WHOLE, AT(key_heads), 0, 1024, NULL, "0", "0", false,
+     "grouped: heads of keys and values (0: half the heads)"},
+    {"shared-width", WHOLE, AT(shared_width), 0, 65536, NULL, "0", "0", false,
+     "collaborative: of the shared queries and keys (0: half the width)"},
+    {"window", WHOLE, AT(window), 0, 1e6, NULL, "0", "0", false,
+     "local: keys less than N tokens away are seen (0: 8)"},
+    {"hash-rounds", WHOLE, AT(hash_rounds), 0, 1000, NULL, "0", "0", false, "lsh: rounds of hashing (0: 4)"},
+    {"hash-buckets", WHOLE, AT(hash_buckets), 0, 1e6, NULL, "0", "0", false,
+     "lsh: an even number (0: by the length of a sequence and of a chunk; 1: no hashing)"},
+    {"hash-chunk", WHOLE, AT(hash_chunk), 0, 1e6, NULL, "0", "0", false, "lsh: keys in a chunk (0: 8)"},
     {"dropout", REAL, AT(dropout), 0, 0.99, NULL, "0", "0.1", false, "probability of dropping an activation"},
     {"head-dropout", REAL, AT(head_dropout), 0, 0.99, NULL, "0", "0", false,
      "probability of dropping a whole attention head, for each sequence"},
@@ -473,7 +490,8 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
       .final_norm = !strcmp(s->final_norm, "yes") || (pre && !strcmp(s->final_norm, "auto")),
       .tie_source = tie_source,
       .tie_output = tie_all || !strcmp(s->tie, "output")};
-  return th_transformer_check(config, error);
+  status = settings_methods(s, &config->layer, error);
+  return status ? status : th_transformer_check(config, error);
 }
 
 th_schedule settings_schedule(const settings *s) {

@@ -21,6 +21,9 @@ typedef struct settings {
   int64_t width, heads, encoder_layers, decoder_layers, feed_forward;
   char pruned[PATH_TEXT]; /* heads that the model goes without: head_list.h */
   char norm[16], final_norm[16], activation[16], positions[16], tie[16], weights[16];
+  char attention[16], cross_attention[16]; /* methods.h */
+  int64_t key_heads, shared_width, window, hash_rounds, hash_buckets,
+      hash_chunk; /* 0: what suits the model */
   double dropout, head_dropout, label_smoothing;
   char head_gates[16], disagreement[16]; /* none or l0; none, subspace, positions or outputs */
   double gate_penalty, disagreement_weight;
@@ -32,7 +35,7 @@ typedef struct settings {
 } settings;
 
 /* Which settings a person gave, one flag per row of the table. */
-#define SETTINGS_MAX 64
+#define SETTINGS_MAX 96
 typedef struct given {
   bool flag[SETTINGS_MAX];
 } given;

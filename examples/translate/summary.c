@@ -1,5 +1,6 @@
 /* What training says before its first update and after its last. */
 #include "commands.h"
+#include "methods.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 
 void introduce(const run *r, bool resumed) {
   const data *d = &r->data;
+  char methods[METHODS_TEXT];
   printf("%s: %lld parameters, %d thread%s, OpenBLAS with %s kernels\n", r->settings.task,
          (long long)th_params_elements(r->model->params), th_pool_threads(r->pool),
          th_pool_threads(r->pool) == 1 ? "" : "s", th_blas_kernels());
@@ -17,6 +19,8 @@ void introduce(const run *r, bool resumed) {
            "side\n",
            (long long)d->train_count, (long long)d->held_out_count, th_vocabulary_count(d->source),
            th_vocabulary_count(d->target), (long long)d->longest);
+  methods_text(&r->model->config.layer, methods);
+  if (*methods) printf("heads attend: %s\n", methods);
   if (d->too_long)
     printf("%lld pairs left out: a side has more than %lld tokens (--max-length)\n", (long long)d->too_long,
            (long long)r->settings.max_length);

@@ -20,13 +20,14 @@ typedef enum {
   TH_INIT_ONES,
   TH_INIT_NORMAL,   /* mean 0, deviation `scale` */
   TH_INIT_CONSTANT, /* `scale` */
+  TH_INIT_BLOCKS,   /* of n rows, row i has ones in the i-th of n equal parts of the columns, else zeros */
   TH_INIT_XAVIER    /* uniform in +-sqrt(6 / (fan in + fan out)): Glorot & Bengio 2010, equation 16 */
 } th_init_kind;
 
 typedef struct th_init {
   th_init_kind kind;
   double scale;
-  int64_t blocks; /* Xavier: the rows are so many matrices one under the other, each with its fans; 0: one */
+  int64_t fan_out; /* Xavier: of each of several matrices, one under the other; 0: all rows are one */
 } th_init;
 
 #define TH_NAME_MAX 96
@@ -161,21 +162,78 @@ th_var *th_nn_positions_bias(const th_nn_positions *positions, const struct th_n
 typedef enum { TH_ENCODER_SELF, TH_DECODER_SELF, TH_CROSS } th_attention_kind;
 const char *th_attention_kind_name(th_attention_kind kind); /* "encoder_self", "decoder_self", "cross" */
 
+/* How an attention attends. Multi-head attention is one point of a family; docs/attention.md draws the others. */
+typedef enum {
+  TH_ATTENTION_FULL,          /* each head its own keys and values: Vaswani et al. 2017, section 3.2.2 */
+  TH_ATTENTION_GROUPED,       /* heads share keys and values: Shazeer 2019; Ainslie et al. 2023 */
+  TH_ATTENTION_COLLABORATIVE, /* heads share key and query dimensions and mix them: Cordonnier et al. 2020 */
+  TH_ATTENTION_LOCAL,         /* only to what is near: Beltagy et al. 2020, section 3.1 */
+  TH_ATTENTION_LINEAR,        /* a feature map for the softmax: Katharopoulos et al. 2020 */
+  TH_ATTENTION_TALKING,       /* heads mix scores and weights: Shazeer et al. 2020 */
+  TH_ATTENTION_LSH            /* only to what hashes alike: Kitaev et al. 2020, section 2 */
+} th_attention_method;
+enum { TH_ATTENTION_METHODS = TH_ATTENTION_LSH + 1 };
+
+/* The settings of a method; those of others must be 0. All zero: full. */
+typedef struct th_nn_method {
+  th_attention_method kind;
+  int64_t key_heads;    /* grouped: heads of keys and of values, which divide the heads; 1 is multi-query */
+  int64_t shared_width; /* collaborative: of the queries and keys that all heads share */
+  int64_t window;       /* local: keys less than so far away are seen */
+  int64_t rounds;       /* LSH: of hashing, at least 1 */
+  int64_t buckets;      /* LSH: even, or 1 for no hashing; 0: as many as fill one chunk each */
+  int64_t chunk;        /* LSH: keys of a chunk, at least 1 */
+} th_nn_method;
+
+/* What a method can do. For what it cannot, making a layer or a model is an error. T queries, S keys, all of them
+ * of one sequence; D and V are the widths of a head's keys and values, and one head is what costs are of. */
+typedef struct th_attention_traits {
+  const char *name;   /* "full", "grouped", .. */
+  const char *source; /* paper and section */
+  bool cross;         /* to another sequence than its own */
+  bool causal;
+  bool padding; /* lengths of sequences */
+  bool allowed; /* any other mask */
+  bool biases;  /* on scores: ALiBi and relative positions */
+  bool rotary;
+  bool dropout;              /* of weights */
+  bool rows_sum_to_one;      /* of weights, which are then at least 0 */
+  bool prunes;               /* single heads can be removed: th_transformer_prune */
+  const char *time, *memory; /* of training, in T and S */
+  const char *cache;         /* what decoding keeps of S tokens, for all of H heads */
+} th_attention_traits;
+const th_attention_traits *th_attention_traits_of(th_attention_method kind); /* NULL: there is no such one */
+
 /* Some of an attention's heads, by their numbers in the whole model. All zero: all of them. */
 typedef struct th_nn_heads {
   int64_t count;         /* may be 0 */
   const int32_t *number; /* [count] from 0, rising; borrowed; not NULL, unless they are all */
 } th_nn_heads;
 
-/* Vaswani et al. 2017, section 3.2.2. width E, H heads of D for queries and keys and V for values. Where no head is
- * left, in_weight, in_bias and out.weight are NULL, and the result is out.bias for each token. */
+/* Collaborative attention (Cordonnier et al. 2020, section 3): with the queries Q = X W_Q' and keys K = Y W_K' that
+ * all heads share, head h scores (Q diag(m_h) K' + 1 (Y c_h)') / sqrt(D). */
+typedef struct th_nn_collaboration {
+  th_param *query, *key;  /* W_Q and W_K: [shared_width,E] */
+  th_param *mixing;       /* m_h: [H,shared_width] */
+  th_param *content_bias; /* c_h: [H,E] */
+  th_nn_linear value;     /* [H*V,E] */
+} th_nn_collaboration;
+
+/* Vaswani et al. 2017, section 3.2.2, and its kin. width E, H heads of D for queries and keys and V for values; the
+ * heads read K heads of keys and W of values, head h the one numbered h K / H, and h W / H. Where no head is
+ * left, only out.bias is there, and the result is that for each token. */
 typedef struct th_nn_attention {
   int64_t width, heads, key_width, value_width; /* E, H, D, V */
-  int64_t whole;         /* the heads it had in the whole model: H, and those that were removed */
-  const int32_t *number; /* [H], borrowed: which of those each head was, rising; NULL: 0, 1, 2 .. */
-  th_param *in_weight;   /* [H*D + H*D + H*V, E]: the query, key and value projections, one under the other */
-  th_param *in_bias;     /* the same rows */
-  th_nn_linear out;      /* [E, H*V] */
+  th_nn_method method;
+  int64_t key_heads, value_heads; /* K, W: H, but for grouped and collaborative attention */
+  int64_t whole;                  /* the heads it had in the whole model: H, and those that were removed */
+  const int32_t *number;          /* [H], borrowed: which of those each head was, rising; NULL: 0, 1, 2 .. */
+  /* [H*D + K*D + W*V, E]: the query, key and value projections, one under the other; LSH has no keys, [H*D + H*V, E] */
+  th_param *in_weight;
+  th_param *in_bias;                  /* the same rows */
+  th_nn_collaboration shared;         /* collaborative: instead of in_weight and in_bias */
+  th_param *mix_scores, *mix_weights; /* talking: [H,H], row: what a head gets of each */
+  th_nn_linear out;                   /* [E, H*V] */
   th_param *gate; /* [H] or NULL for ones: multiplies each head's output before the output projection */
   double dropout; /* of the weights, while the tape trains */
   th_param *gate_logits;            /* [H] or NULL: hard concrete gates, which multiply likewise */
@@ -186,9 +244,11 @@ typedef struct th_nn_attention {
   int layer;
 } th_nn_attention;
 
-/* key_width and value_width 0: E / H, which must then divide, or th_params_make says so. */
+/* key_width and value_width 0: E / H, which must then divide, or th_params_make says so, as it does of a method that
+ * does not fit. */
 typedef struct th_nn_attention_config {
   int64_t width, heads, key_width, value_width;
+  th_nn_method method;
   double dropout;
   th_attention_kind kind;
   int layer;
@@ -197,8 +257,15 @@ typedef struct th_nn_attention_config {
   double head_dropout;
 } th_nn_attention_config;
 th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_nn_attention_config *config);
+/* What is wrong with a method for so many heads, or as cross-attention: TH_EINVAL and one line. */
+th_status th_nn_method_check(const th_nn_method *method, int64_t heads, bool cross, th_error *error);
 /* The number in the whole model of the head at `place`, 0 to H - 1. */
 int64_t th_nn_head_number(const th_nn_attention *layer, int64_t place);
+
+/* What the head at `place` reads of a token for its queries, or keys: its rows of the projection, [rows,E].
+ * Collaborative: the shared ones times m_h. */
+int64_t th_nn_read_rows(const th_nn_attention *layer); /* D; collaborative: the shared width */
+void th_nn_read_matrix(const th_nn_attention *layer, int64_t place, bool key, double *matrix);
 
 /* What multiplies the output of each head where nothing trains: gate times hard concrete gate, gates [heads]. */
 void th_nn_attention_gates(const th_nn_attention *layer, double *gates);
@@ -208,10 +275,13 @@ void th_nn_attention_gates(const th_nn_attention *layer, double *gates);
 
 /* One look inside: what an attention computed, vars of its tape. */
 typedef struct th_seen {
-  th_var *query, *key, *value; /* [B,H,T,D], [B,H,S,D], [B,H,S,V]; query and key as rotary turned them */
-  const th_mask *mask;         /* what hides keys from queries; NULL: nothing */
-  th_var *weights;             /* [B,H,T,S] before dropout; row: query, column: key */
-  th_var *heads;               /* [B,H,T,V] after the gate */
+  /* [B,H,T,D], [B,K,S,D], [B,H,S,V]; query and key as rotary turned them. Collaborative: queries mixed, and D is
+   * the shared width and one number for each head: the content bias. LSH: keys of length 1. */
+  th_var *query, *key, *value;
+  const th_mask *mask; /* what hides keys from queries: what the caller hid, and the method; NULL: nothing */
+  /* [B,H,T,S] before dropout; row: query, column: key. Talking heads: mixed, so that rows sum to anything. */
+  th_var *weights;
+  th_var *heads; /* [B,H,T,V] after the gate */
 } th_seen;
 
 /* Called by each attention in turn, unless it has no head. With a tap attention is built from small ops, and the
@@ -240,18 +310,24 @@ th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var 
                                 const th_tap *tap);
 
 /* Keys and values that are computed once and attended to again: the memory's, or those of the tokens
- * decoded so far. key [B,H,S,D], value [B,H,S,V]; of S the first `length` are filled. */
+ * decoded so far. key [B,K,S,D], value [B,W,S,V]; of S the first `length` are filled. Linear attention has
+ * their sums alone: th_linear_attention_step's state. */
 typedef struct th_nn_cache {
   th_tensor key, value;
+  th_tensor state; /* linear: [B,H,D,V+1]; else data is NULL */
   int64_t length;
 } th_nn_cache;
 /* Room for S keys in the tape's memory. Without memory the tape has the error, and data is NULL. */
 th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t batch, int64_t room);
 /* Appends the keys and values of memory [B,n,E]. */
 void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory);
-/* x [B,T,E] attends to what is remembered. */
+/* x [B,T,E] attends to what is remembered; the last T of which are its own, in self-attention under a causal mask. */
 th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x,
                                const th_mask *mask, const th_tap *tap);
+
+/* Causal self-attention of the newest tokens x [B,n,E] to all that is remembered, and to themselves, which are
+ * remembered first. */
+th_var *th_nn_attention_step(const th_nn_attention *layer, th_nn_cache *cache, th_var *x, const th_tap *tap);
 
 /* ---- feed-forward, encoder and decoder layers ------------------------------------------------------ */
 
@@ -268,7 +344,8 @@ th_var *th_nn_feed_forward_forward(const th_nn_feed_forward *layer, th_var *x);
 
 typedef struct th_nn_layer_config {
   int64_t width, heads, feed_forward;
-  int64_t key_width, value_width; /* per head; 0: width / heads */
+  th_nn_method attention, cross_attention; /* of a layer's self-attention, and of its cross-attention */
+  int64_t key_width, value_width;          /* per head; 0: width / heads */
   th_activation activation;
   double dropout;
   bool head_gates;     /* a hard concrete gate for each head: Voita et al. 2019, section 5 */
@@ -366,8 +443,9 @@ void th_transformer_free(th_transformer *model);
 int th_transformer_attentions(const th_transformer *model);
 th_nn_attention *th_transformer_attention(const th_transformer *model, int index);
 
-/* A new model without the weights of some heads: rows of in_proj_weight and in_proj_bias, columns of
- * out_proj.weight (Michel et al. 2019, section 4; Voita et al. 2019, section 5). It computes what the model does
+/* A new model without the weights of some heads: their rows of the projections, and columns of
+ * out_proj.weight (Michel et al. 2019, section 4; Voita et al. 2019, section 5). TH_EINVAL where the method has no
+ * heads of their own: th_attention_traits. It computes what the model does
  * with those heads' gates at 0, to rounding, by fewer products. `remove` says of each head that the model has,
  * attention by attention, whether it goes; all may. Gates that were put on the attentions
  * (th_nn_attention.gate) are multiplied into the new model's out_proj.weight, and it has none. */

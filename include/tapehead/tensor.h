@@ -109,6 +109,7 @@ typedef struct th_mask {
   bool causal;               /* hides key j from query i where j > i + (keys - queries) */
   const int32_t *key_length; /* [B]: keys from here on are padding; NULL: none are. B is the first axis */
   const th_tensor *allowed;  /* TH_U8, broadcast to the scores: 0 hides; NULL: nothing more is hidden */
+  int64_t window; /* hides key j from query i unless |j - i - (keys - queries)| < window; 0: does not */
 } th_mask;
 
 /* ---- arena ----------------------------------------------------------------------------------- */

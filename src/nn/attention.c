@@ -1,7 +1,10 @@
 #include "gates.h"
+#include "methods.h"
 #include "name.h"
 
 #include "../tensor/kernels.h"
+
+#include <math.h>
 
 const char *th_attention_kind_name(th_attention_kind kind) {
   static const char *const names[] = {"encoder_self", "decoder_self", "cross"};
@@ -16,19 +19,8 @@ static bool are_some_of(const th_nn_heads *kept, int64_t whole) {
   return kept->count >= 0;
 }
 
-th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_nn_attention_config *c) {
-  int64_t whole = c->heads > 0 ? c->heads : 1, even = c->width / whole;
-  int64_t heads = c->kept.number ? c->kept.count : whole;
-  th_nn_attention layer = {.width = c->width,
-                           .heads = heads,
-                           .whole = whole,
-                           .number = c->kept.number,
-                           .key_width = c->key_width ? c->key_width : even,
-                           .value_width = c->value_width ? c->value_width : even,
-                           .dropout = c->dropout,
-                           .kind = c->kind,
-                           .layer = c->layer,
-                           .head_dropout = c->head_dropout};
+static void check_config(th_params *set, const char *name, const th_nn_attention_config *c, int64_t whole) {
+  th_error error;
   if (c->heads < 1 || c->key_width < 0 || c->value_width < 0)
     th_params_refuse(set, TH_EINVAL, name, "heads must be at least 1 and their widths not negative");
   else if ((!c->key_width || !c->value_width) && c->width % whole)
@@ -36,22 +28,50 @@ th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_
   else if (!are_some_of(&c->kept, whole))
     th_params_refuse(set, TH_EINVAL, name,
                      "the heads that are kept must be rising numbers below their count");
-  int64_t rows = heads * (2 * layer.key_width + layer.value_width);
+  else if (th_nn_method_check(&c->method, c->heads, c->kind == TH_CROSS, &error))
+    th_params_refuse(set, error.status, name, error.text);
+  else if (c->kept.number && !th_attention_traits_of(c->method.kind)->prunes)
+    th_params_refuse(set, TH_EINVAL, name, "no single heads can be left out of this method");
+}
+
+th_nn_attention th_nn_attention_make(th_params *set, const char *name, const th_nn_attention_config *c) {
+  int64_t whole = c->heads > 0 ? c->heads : 1, even = c->width / whole;
+  int64_t heads = c->kept.number ? c->kept.count : whole;
+  const th_nn_method *method = &c->method;
+  const th_attention_traits *traits = th_attention_traits_of(method->kind);
+  bool grouped = method->kind == TH_ATTENTION_GROUPED;
+  th_nn_attention layer = {.method = *method,
+                           .width = c->width,
+                           .heads = heads,
+                           .key_heads = method->kind == TH_ATTENTION_COLLABORATIVE ? 1
+                                        : grouped                                  ? method->key_heads
+                                                                                   : heads,
+                           .value_heads = grouped ? method->key_heads : heads,
+                           .whole = whole,
+                           .number = c->kept.number,
+                           .key_width = c->key_width ? c->key_width : even,
+                           .value_width = c->value_width ? c->value_width : even,
+                           .dropout = traits && traits->dropout ? c->dropout : 0,
+                           .kind = c->kind,
+                           .layer = c->layer,
+                           .head_dropout = c->head_dropout};
   char out[TH_NAME_MAX];
-  /* with D = V the rows are three square matrices, and each is initialised as one */
-  th_init init = {.kind = TH_INIT_XAVIER, .blocks = layer.key_width == layer.value_width ? 3 : 0};
+  check_config(set, name, c, whole);
   th_name_under(out, name, "out_proj");
   if (!heads) {
     layer.out.bias = th_params_add(set, out, "bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &c->width);
     return layer;
   }
-  layer.in_weight = th_params_add(set, name, "in_proj_weight", init, 2, (int64_t[]){rows, c->width});
-  layer.in_bias = th_params_add(set, name, "in_proj_bias", (th_init){.kind = TH_INIT_ZEROS}, 1, &rows);
+  th_nn_projections_make(set, name, &layer);
   layer.out = th_nn_linear_make(set, out, heads * layer.value_width, c->width, true);
   if (c->gates)
     layer.gate_logits = th_params_add(set, name, "gate_logits",
                                       (th_init){.kind = TH_INIT_CONSTANT, .scale = TH_GATE_LOGIT}, 1, &heads);
   if (layer.gate_logits) layer.gate_logits->rate = TH_GATE_RATE;
+  if (method->kind != TH_ATTENTION_TALKING) return layer;
+  th_init own = {.kind = TH_INIT_BLOCKS}; /* each head its own: what full attention does */
+  layer.mix_scores = th_params_add(set, name, "mix_scores", own, 2, (int64_t[]){heads, heads});
+  layer.mix_weights = th_params_add(set, name, "mix_weights", own, 2, (int64_t[]){heads, heads});
   return layer;
 }
 
@@ -64,56 +84,17 @@ static th_var *bias_alone(const th_nn_attention *layer, th_var *x) {
   return th_broadcast(th_use(x->tape, layer->out.bias), x->value.ndim, x->value.shape);
 }
 
-/* x [B,T,E] times rows begin..end of the projections: [B,T,end-begin]. */
-static th_var *project(const th_nn_attention *layer, th_var *x, int64_t begin, int64_t end) {
-  th_var *weight = th_use(x->tape, layer->in_weight), *bias = th_use(x->tape, layer->in_bias);
-  return th_linear(x, th_slice(weight, 0, begin, end), th_slice(bias, 0, begin, end));
-}
-
-/* Columns begin..begin+H*width of x [B,T,..] seen as [B,H,T,width]: a view. */
-static th_var *split_heads(th_var *x, int64_t begin, int64_t heads, int64_t width) {
-  th_var *part = th_slice(x, 2, begin, begin + heads * width);
-  th_var *split = th_reshape(part, 4, (int64_t[]){part->value.shape[0], part->value.shape[1], heads, width});
-  return th_permute(split, (int[]){0, 2, 1, 3});
-}
-
-/* Query, key and value [B,H,T,width] in as few products as the inputs allow. */
-static void project_all(const th_nn_attention *layer, th_var *x, th_var *memory, th_seen *seen) {
-  int64_t h = layer->heads, d = layer->key_width, v = layer->value_width, end = h * (2 * d + v);
-  th_var *q, *k, *values;
-  int64_t k_from = 0, v_from = 0; /* where key and value begin in what `k` and `values` name */
-  if (layer->separate) {
-    q = project(layer, x, 0, h * d);
-    k = project(layer, memory, h * d, 2 * h * d);
-    values = project(layer, memory, 2 * h * d, end);
-  } else if (memory == x) {
-    q = k = values = project(layer, x, 0, end);
-    k_from = h * d, v_from = 2 * h * d;
-  } else {
-    q = project(layer, x, 0, h * d);
-    k = values = project(layer, memory, h * d, end);
-    v_from = h * d;
-  }
-  seen->query = split_heads(q, 0, h, d);
-  seen->key = split_heads(k, k_from, h, d);
-  seen->value = split_heads(values, v_from, h, v);
-}
-
 /* From query, key and value on: attention, gate, output projection. */
 static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask *mask, const th_tap *tap) {
   th_tape *tape = seen->query->tape;
-  th_attention_options options = {.dropout = layer->dropout};
+  th_attention_options options = {.dropout = layer->dropout, .scale = 1 / sqrt((double)layer->key_width)};
   if (mask) options.mask = *mask;
-  seen->mask = mask;
+  options.mask.window = layer->method.window;
   options.bias = th_nn_positions_bias(layer->positions, layer, seen->query, seen->key->value.shape[2]);
-  if (tap) {
-    seen->weights = th_attention_weights(seen->query, seen->key, &options);
-    seen->heads = th_matmul(th_dropout(seen->weights, layer->dropout), seen->value);
-  } else seen->heads = th_attention(seen->query, seen->key, seen->value, &options);
-  seen->heads = th_nn_gated(layer, seen->heads);
+  seen->heads = th_nn_gated(layer, th_nn_heads_say(layer, seen, &options, tap));
   if (th_tape_error(tape)) return seen->heads;
   if (tap) tap->see(tap->context, layer, seen);
-  const int64_t *shape = seen->query->value.shape; /* [B,H,T,D] */
+  const int64_t *shape = seen->query->value.shape; /* [B,H,T,..] */
   int64_t joined[] = {shape[0], shape[2], layer->heads * layer->value_width};
   th_var *side_by_side = th_permute(seen->heads, (int[]){0, 2, 1, 3});
   return th_nn_linear_forward(&layer->out, th_reshape(side_by_side, 3, joined));
@@ -124,7 +105,7 @@ th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var 
   th_seen seen = {0};
   if (th_tape_error(x->tape)) return x;
   if (!layer->heads) return bias_alone(layer, x);
-  project_all(layer, x, memory ? memory : x, &seen);
+  th_nn_project(layer, x, memory ? memory : x, &seen);
   seen.query = th_nn_positions_turn(layer->positions, seen.query, 0);
   seen.key = th_nn_positions_turn(layer->positions, seen.key, 0);
   if (th_tape_error(x->tape)) return x;
@@ -135,45 +116,68 @@ th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var 
 
 th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t batch, int64_t room) {
   th_dtype dtype = layer->out.bias->value.dtype;
+  int64_t h = layer->heads, d = th_nn_key_depth(layer), v = layer->value_width;
   th_nn_cache cache = {0};
-  if (th_keep_tensor(tape, &cache.key, dtype, 4, (int64_t[]){batch, layer->heads, room, layer->key_width}))
-    th_keep_tensor(tape, &cache.value, dtype, 4, (int64_t[]){batch, layer->heads, room, layer->value_width});
+  if (layer->method.kind == TH_ATTENTION_LINEAR) {
+    if (th_keep_tensor(tape, &cache.state, dtype, 4, (int64_t[]){batch, h, d, v + 1}))
+      th_fill(&cache.state, 0);
+  } else if (th_keep_tensor(tape, &cache.key, dtype, 4, (int64_t[]){batch, layer->key_heads, room, d}))
+    th_keep_tensor(tape, &cache.value, dtype, 4, (int64_t[]){batch, layer->value_heads, room, v});
   return cache;
 }
 
-void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory) {
-  int64_t h = layer->heads, d = layer->key_width, v = layer->value_width, end = h * (2 * d + v);
-  th_tape *tape = memory->tape;
-  if (!h) return;
-  th_var *both = project(layer, memory, h * d, end);
-  th_var *value = split_heads(both, h * d, h, v);
-  th_var *key = th_nn_positions_turn(layer->positions, split_heads(both, 0, h, d), cache->length);
+/* Appends keys and values to those of the cache. */
+static void append(th_nn_cache *cache, const th_seen *seen) {
+  th_tape *tape = seen->key->tape;
   if (th_tape_error(tape)) return;
-  int64_t next = cache->length + memory->value.shape[1];
+  int64_t next = cache->length + seen->key->value.shape[2];
   th_var *keys =
       th_slice(th_constant(tape, &cache->key), 2, cache->length, next); /* fails where there is no room */
   th_var *values = th_slice(th_constant(tape, &cache->value), 2, cache->length, next);
-  if (!th_tape_error(tape) && !th_tensor_same_shape(&key->value, &keys->value))
+  if (!th_tape_error(tape) && !th_tensor_same_shape(&seen->key->value, &keys->value))
     th_tape_fail(tape, TH_ESHAPE, "attention",
                  "what is to be remembered is of another batch size than the cache");
   if (th_tape_error(tape)) return;
-  th_k_copy(NULL, &key->value, &keys->value);
-  th_k_copy(NULL, &value->value, &values->value);
+  th_k_copy(NULL, &seen->key->value, &keys->value);
+  th_k_copy(NULL, &seen->value->value, &values->value);
   cache->length = next;
+}
+
+/* LSH's and linear attention's positions turn nothing. */
+void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory) {
+  th_seen seen = {0};
+  if (!layer->heads) return;
+  th_nn_project_memory(layer, memory, &seen);
+  seen.key = th_nn_positions_turn(layer->positions, seen.key, cache->length);
+  append(cache, &seen);
+}
+
+/* Of what is cached, what n new queries can see at all. */
+static void seen_of_cache(const th_nn_attention *layer, const th_nn_cache *cache, th_tape *tape, int64_t n,
+                          th_seen *seen) {
+  th_tensor keys, values;
+  int64_t window = layer->method.window, most = window ? window - 1 + n : cache->length;
+  int64_t from = most < cache->length ? cache->length - most : 0;
+  th_view_slice(&keys, &cache->key, 2, from, cache->length);
+  th_view_slice(&values, &cache->value, 2, from, cache->length);
+  seen->key = th_constant(tape, &keys);
+  seen->value = th_constant(tape, &values);
 }
 
 th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x,
                                const th_mask *mask, const th_tap *tap) {
-  th_tensor keys, values;
+  th_seen seen = {0};
   if (!layer->heads) return bias_alone(layer, x);
-  th_seen seen = {.query = split_heads(project(layer, x, 0, layer->heads * layer->key_width), 0, layer->heads,
-                                       layer->key_width)};
+  th_nn_project_query(layer, x, &seen);
   if (th_tape_error(x->tape)) return x;
-  seen.query = th_nn_positions_turn(layer->positions, seen.query, cache->length - x->value.shape[1]);
-  th_view_slice(&keys, &cache->key, 2, 0, cache->length);
-  th_view_slice(&values, &cache->value, 2, 0, cache->length);
-  seen.key = th_constant(x->tape, &keys);
-  seen.value = th_constant(x->tape, &values);
+  int64_t n = x->value.shape[1];
+  seen.query = th_nn_positions_turn(layer->positions, seen.query, cache->length - n);
+  seen_of_cache(layer, cache, x->tape, n, &seen);
   if (th_tape_error(x->tape)) return x;
   return attend(layer, &seen, mask, tap);
+}
+
+th_var *th_nn_attention_step(const th_nn_attention *layer, th_nn_cache *cache, th_var *x, const th_tap *tap) {
+  th_nn_attention_remember(layer, cache, x);
+  return th_nn_attention_recall(layer, cache, x, &(th_mask){.causal = true}, tap);
 }

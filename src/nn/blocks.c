@@ -16,6 +16,7 @@ static th_nn_attention attention_of(th_params *set, const char *name, const char
                                    .dropout = c->dropout,
                                    .kind = kind,
                                    .layer = layer,
+                                   .method = kind == TH_CROSS ? c->cross_attention : c->attention,
                                    .gates = c->head_gates,
                                    .head_dropout = c->head_dropout,
                                    .kept = kind == TH_CROSS ? c->cross : c->self};
@@ -36,9 +37,8 @@ static th_var *after(bool norm_first, const th_nn_norm *norm, th_var *x, th_var 
 /* Self-attention of x; with a cache, of x to all it remembers, and now x too. */
 static th_var *attend_self(const th_nn_attention *self, th_var *x, th_nn_cache *cache, const th_mask *mask,
                            const th_tap *tap) {
-  if (!cache) return th_nn_attention_forward(self, x, NULL, mask, tap);
-  th_nn_attention_remember(self, cache, x);
-  return th_nn_attention_recall(self, cache, x, mask, tap);
+  return cache ? th_nn_attention_step(self, cache, x, tap)
+               : th_nn_attention_forward(self, x, NULL, mask, tap);
 }
 
 static const th_mask causal = {.causal = true};

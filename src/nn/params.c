@@ -71,15 +71,26 @@ th_param *th_params_add(th_params *set, const char *prefix, const char *suffix, 
   return set->items[set->count++] = param;
 }
 
+/* With fewer columns than rows several rows have a one in the same column. */
+static void fill_blocks(const th_tensor *value) {
+  int64_t n = value->shape[0], columns = value->shape[1];
+  for (int64_t i = 0; i < n; i++) {
+    int64_t begin = i * columns / n, end = (i + 1) * columns / n;
+    for (int64_t j = begin; j < (end > begin ? end : begin + 1); j++)
+      th_tensor_set(value, i * columns + j, 1);
+  }
+}
+
 static void fill_first_values(const th_param *param, th_random random) {
   const th_tensor *value = &param->value;
   int64_t rows = value->ndim ? value->shape[0] : 1, columns = th_tensor_count(value) / rows;
-  if (param->init.blocks) rows /= param->init.blocks;
-  double bound = sqrt(6 / (double)(rows + columns));
+  int64_t fan_out = param->init.fan_out ? param->init.fan_out : rows;
+  double bound = sqrt(6 / (double)(fan_out + columns));
   switch (param->init.kind) {
   case TH_INIT_ZEROS: break; /* the memory came cleared */
   case TH_INIT_ONES: th_fill(value, 1); break;
   case TH_INIT_CONSTANT: th_fill(value, param->init.scale); break;
+  case TH_INIT_BLOCKS: fill_blocks(value); break;
   case TH_INIT_NORMAL: th_fill_normal(value, 0, param->init.scale, random); break;
   case TH_INIT_XAVIER: th_fill_uniform(value, -bound, bound, random); break;
   }

@@ -28,14 +28,29 @@ static void take_heads(const th_tensor *to, const th_tensor *from, int axis, con
   }
 }
 
-/* The three blocks of rows of in_proj_weight, or of in_proj_bias. */
+/* The blocks of rows of in_proj_weight, or of in_proj_bias: queries, keys unless they are the queries, values. */
 static void take_projections(const th_nn_attention *to, const th_param *mine, const th_nn_attention *from,
                              const th_param *theirs, const int64_t *place) {
-  int64_t d = to->key_width, width[] = {d, d, to->value_width};
-  for (int64_t i = 0; i < 3; i++) {
-    th_tensor t = by_head(mine, 0, i * to->heads * d, to->heads, width[i]);
-    th_tensor f = by_head(theirs, 0, i * from->heads * d, from->heads, width[i]);
+  int64_t d = to->key_width, blocks = to->method.kind == TH_ATTENTION_LSH ? 2 : 3;
+  for (int64_t i = 0; i < blocks; i++) {
+    int64_t width = i + 1 < blocks ? d : to->value_width;
+    th_tensor t = by_head(mine, 0, i * to->heads * d, to->heads, width);
+    th_tensor f = by_head(theirs, 0, i * from->heads * d, from->heads, width);
     take_heads(&t, &f, 0, place);
+  }
+}
+
+/* Collaborative: what is each head's own; the shared queries and keys are the same in both. */
+static void take_mixing(const th_nn_attention *to, const th_nn_attention *from, const int64_t *place) {
+  int64_t v = to->value_width;
+  const th_nn_collaboration *t = &to->shared, *f = &from->shared;
+  take_heads(&t->mixing->value, &f->mixing->value, 0, place);
+  take_heads(&t->content_bias->value, &f->content_bias->value, 0, place);
+  th_param *const mine[] = {t->value.weight, t->value.bias}, *const theirs[] = {f->value.weight,
+                                                                                f->value.bias};
+  for (int i = 0; i < 2; i++) {
+    th_tensor to_rows = by_head(mine[i], 0, 0, to->heads, v), rows = by_head(theirs[i], 0, 0, from->heads, v);
+    take_heads(&to_rows, &rows, 0, place);
   }
 }
 
@@ -60,8 +75,11 @@ static void take_attention(const th_nn_attention *to, const th_nn_attention *fro
   for (int64_t h = 0; h < from->heads; h++)
     if (!remove[h]) place[left++] = h;
   if (!left) return;
-  take_projections(to, to->in_weight, from, from->in_weight, place);
-  take_projections(to, to->in_bias, from, from->in_bias, place);
+  if (to->method.kind == TH_ATTENTION_COLLABORATIVE) take_mixing(to, from, place);
+  else {
+    take_projections(to, to->in_weight, from, from->in_weight, place);
+    take_projections(to, to->in_bias, from, from->in_bias, place);
+  }
   take_output(to, from, place);
   if (to->gate_logits) take_heads(&to->gate_logits->value, &from->gate_logits->value, 0, place);
 }

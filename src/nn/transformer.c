@@ -37,6 +37,34 @@ static th_status check_sizes(const th_transformer_config *c, th_error *error) {
   return TH_OK;
 }
 
+static th_status check_method(const th_nn_method *m, const char *where, bool cross, int64_t heads,
+                              th_positions positions, th_error *error) {
+  th_error inner;
+  if (th_nn_method_check(m, heads, cross, &inner))
+    return th_error_set(error, inner.status, "%s: %s", where, inner.text);
+  const th_attention_traits *traits = th_attention_traits_of(m->kind);
+  bool biased = positions == TH_POSITIONS_ALIBI || positions == TH_POSITIONS_RELATIVE;
+  if (!cross && biased && !traits->biases)
+    return th_error_set(error, TH_EINVAL, "%s: %s attention has no scores for ALiBi or relative positions",
+                        where, traits->name);
+  if (!cross && positions == TH_POSITIONS_ROTARY && !traits->rotary)
+    return th_error_set(error, TH_EINVAL, "%s: %s attention has no queries and keys for rotary positions",
+                        where, traits->name);
+  return TH_OK;
+}
+
+static th_status check_methods(const th_transformer_config *c, th_error *error) {
+  const th_nn_layer_config *l = &c->layer;
+  th_status status = check_method(&l->attention, "self-attention", false, l->heads, c->positions, error);
+  if (c->shape == TH_ENCODER_DECODER && !status)
+    status = check_method(&l->cross_attention, "cross-attention", true, l->heads, c->positions, error);
+  bool prunes = th_attention_traits_of(l->attention.kind)->prunes;
+  if (!status && c->removed && (!prunes || !th_attention_traits_of(l->cross_attention.kind)->prunes))
+    return th_error_set(error, TH_EINVAL, "heads are removed: of %s attention single heads cannot be",
+                        th_attention_traits_of(prunes ? l->cross_attention.kind : l->attention.kind)->name);
+  return status;
+}
+
 static th_status check_layer(const th_nn_layer_config *l, th_positions positions, th_error *error) {
   if (l->self.number || l->cross.number || l->self.count || l->cross.count)
     return th_error_set(error, TH_EINVAL,
@@ -64,6 +92,7 @@ th_status th_transformer_check(const th_transformer_config *c, th_error *error) 
   if (c->shape > TH_ENCODER_ONLY) return th_error_set(error, TH_EINVAL, "the shape is none that there is");
   th_status status = check_sizes(c, error);
   if (!status) status = check_layer(&c->layer, c->positions, error);
+  if (!status) status = check_methods(c, error);
   if (status) return status;
   if (c->tie_source && c->shape != TH_ENCODER_DECODER)
     return th_error_set(error, TH_EINVAL, "tied source: %s model has one embedding", shape_name[c->shape]);

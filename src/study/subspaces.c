@@ -25,7 +25,7 @@ static int most_rows(const th_transformer *m) {
   int64_t most = 1;
   for (int i = 0; i < th_head_count(m); i++) {
     th_head head = th_head_at(m, i);
-    int64_t rows = th_head_attention(m, head.kind, head.layer)->key_width;
+    int64_t rows = th_nn_read_rows(th_head_attention(m, head.kind, head.layer));
     most = rows > most ? rows : most;
   }
   return (int)most;
@@ -53,23 +53,23 @@ static bool new_bases(bases *b, const th_transformer *m) {
   return b->query && b->key && b->matrix && b->work;
 }
 
-/* Rows first .. first + count of `weight` [..,width], a matrix of columns to LAPACK: its left singular vectors, as
- * many as it has rank, are the basis. */
-static th_status span(bases *b, const th_tensor *weight, int64_t first, int count, basis *made,
+/* What a head reads, [count,width], is a matrix of columns to LAPACK: its left singular vectors, as many as it has
+ * rank, are the basis. */
+static th_status span(bases *b, const th_nn_attention *layer, int64_t place, bool key, basis *made,
                       th_error *error) {
+  int count = (int)th_nn_read_rows(layer);
   int width = b->width, least = count < width ? count : width, one = 1, info;
   double *size = b->work + b->work_size; /* the singular values */
   made->rows = reallocarray(NULL, (size_t)least, (size_t)width * sizeof *made->rows);
   if (!made->rows) return th_error_set(error, TH_ENOMEM, "subspaces: out of memory");
-  for (int64_t i = 0; i < (int64_t)count * width; i++) {
-    b->matrix[i] = th_tensor_get(weight, first * width + i);
+  th_nn_read_matrix(layer, place, key, b->matrix);
+  for (int64_t i = 0; i < (int64_t)count * width; i++)
     if (!isfinite(b->matrix[i]))
       return th_error_set(error, TH_ENAN, "subspaces: a weight of a projection is %g", b->matrix[i]);
-  }
   dgesvd_("S", "N", &width, &count, b->matrix, &width, size, made->rows, &width, NULL, &one, b->work,
           &b->work_size, &info, 1, 1);
   if (info) return th_error_set(error, TH_EINVAL, "subspaces: singular values do not converge");
-  double epsilon = weight->dtype == TH_F32 ? (double)FLT_EPSILON : DBL_EPSILON;
+  double epsilon = layer->out.bias->value.dtype == TH_F32 ? (double)FLT_EPSILON : DBL_EPSILON;
   double rounding = (count > width ? count : width) * epsilon * size[0]; /* as NumPy's matrix_rank */
   while (made->rank < least && size[made->rank] > rounding) made->rank++;
   return TH_OK;
@@ -80,10 +80,9 @@ static th_status span_all(bases *b, const th_transformer *m, th_error *error) {
   for (int i = 0; i < b->heads && !status; i++) {
     th_head head = th_head_at(m, i);
     const th_nn_attention *layer = th_head_attention(m, head.kind, head.layer);
-    const th_tensor *weight = &layer->in_weight->value;
-    int64_t rows = layer->key_width, first = th_head_place(m, head) * rows;
-    status = span(b, weight, first, (int)rows, &b->query[i], error);
-    if (!status) status = span(b, weight, layer->heads * rows + first, (int)rows, &b->key[i], error);
+    int64_t place = th_head_place(m, head);
+    status = span(b, layer, place, false, &b->query[i], error);
+    if (!status) status = span(b, layer, place, true, &b->key[i], error);
   }
   return status;
 }

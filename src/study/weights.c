@@ -1,6 +1,8 @@
 /* The weights of every head, gathered by one tap. */
 #include "weights.h"
 
+#include <math.h>
+
 static th_status check_tokens(const th_tensor *tokens, const char *name, th_error *error) {
   char text[TH_SHAPE_TEXT];
   if (tokens->data && tokens->dtype == TH_I32 && tokens->ndim == 2) return TH_OK;
@@ -32,6 +34,17 @@ static void widen(const th_tensor *weights, int64_t head, double *y) {
                                       : ((const double *)weights->data)[from + i];
 }
 
+/* Mixed weights may be of any sign: a row's sizes, over their sum, say where it looks. */
+static void make_shares(const th_tensor *weights) {
+  double *w = weights->data;
+  int64_t keys = weights->shape[2], rows = weights->shape[0] * weights->shape[1];
+  for (int64_t r = 0; r < rows; r++, w += keys) {
+    double sum = 0;
+    for (int64_t j = 0; j < keys; j++) sum += fabs(w[j]);
+    for (int64_t j = 0; j < keys; j++) w[j] = sum > 0 ? fabs(w[j]) / sum : 0;
+  }
+}
+
 static void gather(void *context, const th_nn_attention *layer, th_seen *seen) {
   const gathering *g = context;
   const th_tensor *all = &seen->weights->value; /* [B,H,T,S], contiguous */
@@ -41,6 +54,7 @@ static void gather(void *context, const th_nn_attention *layer, th_seen *seen) {
     th_tensor *weights = &g->weights[first + h];
     if (!th_keep_tensor(seen->weights->tape, weights, TH_F64, 3, shape)) return;
     widen(all, h, weights->data);
+    if (!th_attention_traits_of(layer->method.kind)->rows_sum_to_one) make_shares(weights);
   }
 }
 

@@ -26,7 +26,7 @@ static th_var *equal_weights(const th_seen *seen) {
 /* A tensor [1,H,1,columns] of the tape, filled with `value`. */
 static bool new_row(th_tensor *row, th_tape *tape, const th_nn_attention *layer, int64_t columns,
                     double value) {
-  if (!th_keep_tensor(tape, row, layer->in_weight->value.dtype, 4, (int64_t[]){1, layer->heads, 1, columns}))
+  if (!th_keep_tensor(tape, row, layer->out.bias->value.dtype, 4, (int64_t[]){1, layer->heads, 1, columns}))
     return false;
   th_fill(row, value);
   return true;

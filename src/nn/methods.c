@@ -1,0 +1,203 @@
+/* The family of attention: what each method can do, and what its heads say. */
+#include "methods.h"
+
+#include "../autograd/ops.h"
+
+#include <string.h>
+
+/* ---- what each can do ------------------------------------------------------------------------------------- */
+
+static const th_attention_traits traits[TH_ATTENTION_METHODS] = {
+    [TH_ATTENTION_FULL] = {.name = "full",
+                           .source = "Vaswani et al. 2017, section 3.2.2",
+                           .cross = true,
+                           .causal = true,
+                           .padding = true,
+                           .allowed = true,
+                           .biases = true,
+                           .rotary = true,
+                           .dropout = true,
+                           .rows_sum_to_one = true,
+                           .prunes = true,
+                           .time = "T S (D + V)",
+                           .memory = "T + S",
+                           .cache = "S H (D + V)"},
+    [TH_ATTENTION_GROUPED] = {.name = "grouped",
+                              .source = "Shazeer 2019, section 3; Ainslie et al. 2023, section 2.2",
+                              .cross = true,
+                              .causal = true,
+                              .padding = true,
+                              .allowed = true,
+                              .biases = true,
+                              .rotary = true,
+                              .dropout = true,
+                              .rows_sum_to_one = true,
+                              .time = "T S (D + V)",
+                              .memory = "T + S",
+                              .cache = "S K (D + V)"},
+    [TH_ATTENTION_COLLABORATIVE] = {.name = "collaborative",
+                                    .source = "Cordonnier et al. 2020, section 3",
+                                    .cross = true,
+                                    .causal = true,
+                                    .padding = true,
+                                    .allowed = true,
+                                    .biases = true,
+                                    .dropout = true,
+                                    .rows_sum_to_one = true,
+                                    .prunes = true,
+                                    .time = "T S (shared + V)",
+                                    .memory = "T + S",
+                                    .cache = "S (shared + H + H V)"},
+    [TH_ATTENTION_LOCAL] = {.name = "local",
+                            .source = "Beltagy et al. 2020, section 3.1",
+                            .causal = true,
+                            .padding = true,
+                            .allowed = true,
+                            .biases = true,
+                            .rotary = true,
+                            .dropout = true,
+                            .rows_sum_to_one = true,
+                            .prunes = true,
+                            .time = "T window (D + V)",
+                            .memory = "T",
+                            .cache = "S H (D + V), of which a step reads a window"},
+    [TH_ATTENTION_LINEAR] = {.name = "linear",
+                             .source = "Katharopoulos et al. 2020, section 3.2",
+                             .cross = true,
+                             .causal = true,
+                             .padding = true,
+                             .rows_sum_to_one = true,
+                             .prunes = true,
+                             .time = "(T + S) D V",
+                             .memory = "T + S",
+                             .cache = "H D (V + 1)"},
+    [TH_ATTENTION_TALKING] = {.name = "talking",
+                              .source = "Shazeer et al. 2020, section 4",
+                              .cross = true,
+                              .causal = true,
+                              .padding = true,
+                              .allowed = true,
+                              .biases = true,
+                              .rotary = true,
+                              .dropout = true,
+                              .time = "T S (D + V + 2 H)",
+                              .memory = "T S",
+                              .cache = "S H (D + V)"},
+    [TH_ATTENTION_LSH] = {.name = "lsh",
+                          .source = "Kitaev et al. 2020, section 2",
+                          .causal = true,
+                          .padding = true,
+                          .rows_sum_to_one = true,
+                          .prunes = true,
+                          .time = "T rounds (log T + chunk (D + V))",
+                          .memory = "T rounds",
+                          .cache = "S H (D + V)"},
+};
+
+const th_attention_traits *th_attention_traits_of(th_attention_method kind) {
+  return (unsigned)kind < TH_ATTENTION_METHODS ? &traits[kind] : NULL;
+}
+
+/* ---- what fits a method ------------------------------------------------------------------------------------- */
+
+enum { LARGEST = 1 << 24 };
+
+static th_status check_own(const th_nn_method *m, int64_t heads, th_error *error) {
+  if (m->kind == TH_ATTENTION_GROUPED && (m->key_heads > heads || heads % m->key_heads))
+    return th_error_set(error, TH_EINVAL, "%lld key heads do not divide %lld heads", (long long)m->key_heads,
+                        (long long)heads);
+  if (m->kind == TH_ATTENTION_LSH && m->buckets != 1 && m->buckets % 2)
+    return th_error_set(error, TH_EINVAL, "%lld buckets: want an even number, or 1 for no hashing",
+                        (long long)m->buckets);
+  return TH_OK;
+}
+
+th_status th_nn_method_check(const th_nn_method *m, int64_t heads, bool cross, th_error *error) {
+  const th_attention_traits *own = th_attention_traits_of(m->kind);
+  if (!own) return th_error_set(error, TH_EINVAL, "the attention's method is none that there is");
+  const struct {
+    const char *name;
+    th_attention_method of;
+    int64_t value, least;
+  } numbers[] = {{"key heads", TH_ATTENTION_GROUPED, m->key_heads, 1},
+                 {"the shared width", TH_ATTENTION_COLLABORATIVE, m->shared_width, 1},
+                 {"the window", TH_ATTENTION_LOCAL, m->window, 1},
+                 {"rounds", TH_ATTENTION_LSH, m->rounds, 1},
+                 {"buckets", TH_ATTENTION_LSH, m->buckets, 0},
+                 {"the chunk", TH_ATTENTION_LSH, m->chunk, 1}};
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    long long value = (long long)numbers[i].value, least = (long long)numbers[i].least;
+    if (numbers[i].of != m->kind && value)
+      return th_error_set(error, TH_EINVAL, "%s: %lld, but %s attention has none: want 0", numbers[i].name,
+                          value, own->name);
+    if (numbers[i].of == m->kind && (value < least || value > LARGEST))
+      return th_error_set(error, TH_EINVAL, "%s: %lld: want %lld to %d", numbers[i].name, value, least,
+                          LARGEST);
+  }
+  if (cross && !own->cross)
+    return th_error_set(error, TH_EINVAL,
+                        "%s attention has no cross-attention: its queries and keys are of one sequence",
+                        own->name);
+  return check_own(m, heads, error);
+}
+
+/* ---- talking heads -------------------------------------------------------------------------------------------- */
+
+/* x [B,H,T,S], of which head h becomes the sum over g of mixing_hg times head g. */
+static th_var *mixed(th_var *x, const th_param *mixing) {
+  const int64_t *s = x->value.shape;
+  if (th_tape_error(x->tape)) return x;
+  th_var *flat = th_reshape(x, 3, (int64_t[]){s[0], s[1], s[2] * s[3]});
+  return th_reshape(th_matmul(th_use(x->tape, mixing), flat), 4, s);
+}
+
+static th_var *talking_weights(const th_nn_attention *layer, const th_seen *seen,
+                               const th_attention_options *o) {
+  th_var *scores = th_scale(th_matmul(seen->query, th_transpose(seen->key)), o->scale);
+  if (o->bias) scores = th_add(scores, o->bias);
+  th_var *weights = th_softmax(mixed(scores, layer->mix_scores), &o->mask);
+  return mixed(weights, layer->mix_weights);
+}
+
+/* ---- all ------------------------------------------------------------------------------------------------------ */
+
+/* Each of x's heads [B,K,S,V] as often as `heads` heads read it: [B,heads,S,V]. */
+static th_var *for_each_head(th_var *x, int64_t heads) {
+  const int64_t *s = x->value.shape;
+  if (th_tape_error(x->tape) || s[1] == heads) return x;
+  th_var *apart = th_reshape(x, 5, (int64_t[]){s[0], s[1], 1, s[2], s[3]});
+  th_var *repeated = th_broadcast(apart, 5, (int64_t[]){s[0], s[1], heads / s[1], s[2], s[3]});
+  return th_reshape(repeated, 4, (int64_t[]){s[0], heads, s[2], s[3]});
+}
+
+static th_var *weights_of(const th_nn_attention *layer, const th_seen *seen, const th_attention_options *o) {
+  switch (layer->method.kind) {
+  case TH_ATTENTION_TALKING: return talking_weights(layer, seen, o);
+  default: return th_attention_weights(seen->query, seen->key, o);
+  }
+}
+
+/* What hides keys, for as long as the tape has it. */
+static const th_mask *kept_mask(th_tape *tape, const th_mask *mask) {
+  th_mask *kept =
+      mask->causal || mask->key_length || mask->allowed || mask->window ? th_keep(tape, sizeof *kept) : NULL;
+  if (kept) *kept = *mask;
+  return kept;
+}
+
+static th_var *say_openly(const th_nn_attention *layer, th_seen *seen, const th_attention_options *o) {
+  seen->value = for_each_head(seen->value, layer->heads);
+  seen->mask = kept_mask(seen->query->tape, &o->mask);
+  seen->weights = weights_of(layer, seen, o);
+  return th_matmul(th_dropout(seen->weights, o->dropout), seen->value);
+}
+
+th_var *th_nn_heads_say(const th_nn_attention *layer, th_seen *seen, const th_attention_options *o,
+                        bool open) {
+  if (open) return say_openly(layer, seen, o);
+  switch (layer->method.kind) {
+  case TH_ATTENTION_TALKING:
+    return th_matmul(th_dropout(talking_weights(layer, seen, o), o->dropout), seen->value);
+  default: return th_attention(seen->query, seen->key, seen->value, o);
+  }
+}
