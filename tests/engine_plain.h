@@ -126,6 +126,8 @@ static inline bool plain_sees(const th_mask *mask, const th_tensor *scores, cons
   if (!mask) return true;
   if (mask->causal && index[last] > index[last - 1] + scores->shape[last] - scores->shape[last - 1])
     return false;
+  int64_t ahead = index[last] - index[last - 1] - (scores->shape[last] - scores->shape[last - 1]);
+  if (mask->window && (ahead >= mask->window || -ahead >= mask->window)) return false;
   if (mask->key_length && index[last] >= mask->key_length[index[0]]) return false;
   if (!mask->allowed) return true;
   int64_t place = 0;
@@ -187,7 +189,13 @@ static inline th_tensor plain_cross_entropy(desk *d, const th_tensor *logits, co
   return y;
 }
 
-/* softmax(scale q k' + bias) v; bias may be NULL. `keep` [B,H,Tq,Tk] multiplies the weights, or is NULL. */
+/* The place among [B,K] of what head `head` of [B,H] reads. */
+static inline int64_t plain_shared(int64_t head, int64_t heads, const th_tensor *x) {
+  return head / heads * x->shape[1] + head % heads / (heads / x->shape[1]);
+}
+
+/* softmax(scale q k' + bias) v, of keys and values with as many heads as q or fewer; bias may be NULL. `keep`
+ * [B,H,Tq,Tk] multiplies the weights, or is NULL. */
 static inline th_tensor plain_attention(desk *d, const th_tensor *q, const th_tensor *k, const th_tensor *v,
                                         const th_tensor *bias, const th_mask *mask, double scale,
                                         const double *keep) {
@@ -201,7 +209,8 @@ static inline th_tensor plain_attention(desk *d, const th_tensor *q, const th_te
       for (int64_t j = 0; j < columns; j++, n++, plain_next(&scores, index)) {
         double sum = 0;
         for (int64_t c = 0; c < depth; c++)
-          sum += P(q)[(h * rows + i) * depth + c] * P(k)[(h * columns + j) * depth + c];
+          sum += P(q)[(h * rows + i) * depth + c] *
+                 P(k)[(plain_shared(h, q->shape[1], k) * columns + j) * depth + c];
         P(&scores)[n] = scale * sum + (bias ? plain_at(bias, 4, index) : 0);
       }
   th_tensor weights = plain_softmax(d, &scores, mask, false);
@@ -211,8 +220,8 @@ static inline th_tensor plain_attention(desk *d, const th_tensor *q, const th_te
         for (int64_t j = 0; j < columns; j++) {
           int64_t w = (h * rows + i) * columns + j;
           P(&y)
-          [(h * rows + i) * width + c] +=
-              P(&weights)[w] * (keep ? keep[w] : 1) * P(v)[(h * columns + j) * width + c];
+          [(h * rows + i) * width + c] += P(&weights)[w] * (keep ? keep[w] : 1) *
+                                          P(v)[(plain_shared(h, q->shape[1], v) * columns + j) * width + c];
         }
   return y;
 }

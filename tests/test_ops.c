@@ -170,7 +170,10 @@ static th_tensor allowed_heads = {
 static const th_mask causal = {.causal = true}, padded = {.key_length = key_length},
                      empty = {.key_length = none_and_some}, pairs = {.allowed = &allowed_pairs},
                      keys = {.allowed = &allowed_keys}, heads = {.allowed = &allowed_heads},
-                     all_masks = {.causal = true, .key_length = key_length, .allowed = &allowed_pairs};
+                     all_masks = {.causal = true, .key_length = key_length, .allowed = &allowed_pairs},
+                     near = {.window = 2},
+                     near_before = {
+                         .causal = true, .window = 3, .key_length = key_length, .allowed = &allowed_pairs};
 
 OP(gather, gather_many(in[0]), plain_gather_many(d, &in[0]))
 OP(softmax, th_softmax(in[0], NULL), plain_softmax(d, &in[0], NULL, false))
@@ -181,6 +184,9 @@ OP(softmax_pairs, th_softmax(in[0], &pairs), plain_softmax(d, &in[0], &pairs, fa
 OP(softmax_keys, th_softmax(in[0], &keys), plain_softmax(d, &in[0], &keys, false))
 OP(softmax_heads, th_softmax(in[0], &heads), plain_softmax(d, &in[0], &heads, false))
 OP(softmax_all, th_softmax(in[0], &all_masks), plain_softmax(d, &in[0], &all_masks, false))
+OP(softmax_near, th_softmax(in[0], &near), plain_softmax(d, &in[0], &near, false))
+OP(softmax_near_before, th_softmax(in[0], &near_before), plain_softmax(d, &in[0], &near_before, false))
+OP(log_softmax_near, th_log_softmax(in[0], &near), plain_softmax(d, &in[0], &near, true))
 OP(log_softmax, th_log_softmax(in[0], NULL), plain_softmax(d, &in[0], NULL, true))
 OP(log_softmax_causal, th_log_softmax(in[0], &causal), plain_softmax(d, &in[0], &causal, true))
 OP(log_softmax_all, th_log_softmax(in[0], &all_masks), plain_softmax(d, &in[0], &all_masks, true))
@@ -281,6 +287,9 @@ OP(attention_empty, ATTEND(.mask = empty), PLAIN_ATTEND(NULL, &empty, ROOT(in)))
 OP(attention_keys, ATTEND(.mask = keys), PLAIN_ATTEND(NULL, &keys, ROOT(in)))
 OP(attention_all, ATTEND(.mask = all_masks, .scale = 0.7, .bias = in[3]),
    PLAIN_ATTEND(&in[3], &all_masks, 0.7))
+OP(attention_near, ATTEND(.mask = near), PLAIN_ATTEND(NULL, &near, ROOT(in)))
+OP(attention_near_before, ATTEND(.mask = near_before, .bias = in[3]),
+   PLAIN_ATTEND(&in[3], &near_before, ROOT(in)))
 OP(attention_same, th_attention(in[0], in[0], in[0], NULL),
    plain_attention(d, &in[0], &in[0], &in[0], NULL, NULL, ROOT(in), NULL))
 OP(attention_kept, (training(tape, 9), ATTEND(.mask = causal, .dropout = 0.4)),
@@ -401,6 +410,11 @@ static const op_case shaped[] = {
     CASE("softmax", "mask of keys", 1, softmax_keys, OF(2, 3, 4, 5)),
     CASE("softmax", "mask of heads and queries", 1, softmax_heads, OF(2, 2, 4, 5)),
     CASE("softmax", "all masks", 1, softmax_all, OF(2, 2, 4, 5)),
+    CASE("softmax", "window", 1, softmax_near, OF(2, 7, 7)),
+    CASE("softmax", "window, fewer queries than keys", 1, softmax_near, OF(2, 3, 9)),
+    CASE("softmax", "window, more queries than keys", 1, softmax_near, OF(9, 3)),
+    CASE("softmax", "window, and all other masks", 1, softmax_near_before, OF(2, 2, 4, 5)),
+    CASE("log_softmax", "window", 1, log_softmax_near, OF(6, 8)),
     CASE("log_softmax", "one column", 1, log_softmax, OF(3, 1)),
     CASE("log_softmax", "257 columns", 1, log_softmax, OF(7, 257)),
     CASE("log_softmax", "pieces", 1, log_softmax, OF(33, 1000)),
@@ -426,6 +440,14 @@ static const op_case shaped[] = {
     CASE("attention", "no key at all", 3, attention_empty, QKV),
     CASE("attention", "mask of keys", 3, attention_keys, QKV),
     CASE("attention", "all masks, a bias per head", 4, attention_all, QKV, OF(2, 1, 5)),
+    CASE("attention", "window", 3, attention_near, OF(2, 3, 7, 4), OF(2, 3, 7, 4), OF(2, 3, 7, 5)),
+    CASE("attention", "window, and all other masks", 4, attention_near_before, QKV, OF(2, 1, 5)),
+    CASE("attention", "half as many heads of keys and values", 3, attention_causal, OF(2, 4, 5, 3),
+         OF(2, 2, 6, 3), OF(2, 2, 6, 4)),
+    CASE("attention", "one head of keys, three of values", 3, attention_causal, OF(2, 6, 5, 3),
+         OF(2, 1, 6, 3), OF(2, 3, 6, 4)),
+    CASE("attention", "two heads of keys, three of values, bias", 4, attention_all, OF(2, 6, 4, 3),
+         OF(2, 2, 5, 3), OF(2, 3, 5, 4), OF(6, 1, 5)),
     CASE("attention", "one tensor for all three", 1, attention_same, OF(2, 3, 5, 4)),
     CASE("hard_concrete", "with noise", 1, gates_noisy, OF(3, 70)),
     CASE("hard_concrete", "without", 1, gates_quiet, OF(7)),

@@ -153,8 +153,9 @@ th_var *th_expected_open(th_var *logits);
 th_var *th_cross_entropy(th_var *logits, const th_tensor *targets, double smoothing);
 
 /* Scaled dot-product attention (Vaswani et al. 2017, equation 1): softmax(scale q k' + bias) v.
- * q [B,H,Tq,D], k [B,H,Tk,D], v [B,H,Tk,V] give [B,H,Tq,V], a view of [B,Tq,H,V], so that joining the
- * heads is a reshape. The weights are not to be had from it: for those, see th_attention_weights. */
+ * q [B,H,Tq,D], k [B,K,Tk,D], v [B,W,Tk,V] give [B,H,Tq,V], a view of [B,Tq,H,V], so that joining the
+ * heads is a reshape. K and W are H, or fewer that divide it: head h reads the heads numbered h K / H and h W / H
+ * (Ainslie et al. 2023, section 2.2). The weights are not to be had from it: for those, see th_attention_weights. */
 typedef struct th_attention_options {
   th_mask mask;
   double scale;   /* 0: 1 / sqrt(D) */

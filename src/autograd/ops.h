@@ -14,6 +14,9 @@ const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t least, int
 /* Bytes [count] in the tape's memory: 1 with probability 1 - p. NULL: no memory, and the tape knows. */
 uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count);
 
+/* x [B,K,S,D], each head as often as H / K: [B,H,S,D]. As it is, if K does not divide H. */
+th_var *th_repeat_heads(th_var *x, int64_t heads);
+
 bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /* false after th_fail */
 
 /* Every op, by the name in its function and its th_op_: X(name) */

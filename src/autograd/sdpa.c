@@ -8,16 +8,20 @@ typedef struct {
   double scale, dropout;
 } sdpa_settings;
 
-/* Scores' shape [B,H,Tq,Tk], or false after th_fail. v may be NULL. */
+static bool divides(int64_t few, int64_t many) { return few == many || (few > 0 && many % few == 0); }
+
+/* Scores' shape [B,H,Tq,Tk], or false after th_fail. */
 static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *k, const th_tensor *v,
                          int64_t scores[4]) {
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT], c[TH_SHAPE_TEXT];
   bool fits = q->ndim == 4 && k->ndim == 4 && v->ndim == 4 && q->shape[3] == k->shape[3] &&
-              k->shape[2] == v->shape[2];
-  for (int i = 0; fits && i < 2; i++) fits = q->shape[i] == k->shape[i] && k->shape[i] == v->shape[i];
+              k->shape[2] == v->shape[2] && q->shape[0] == k->shape[0] && q->shape[0] == v->shape[0];
+  th_shape_text(a, q), th_shape_text(b, k), th_shape_text(c, v);
   if (!fits)
-    return th_fail(out, TH_ESHAPE, "q %s, k %s, v %s: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]",
-                   th_shape_text(a, q), th_shape_text(b, k), th_shape_text(c, v));
+    return th_fail(out, TH_ESHAPE, "q %s, k %s, v %s: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", a, b, c);
+  if (!divides(k->shape[1], q->shape[1]) || !divides(v->shape[1], q->shape[1]))
+    return th_fail(out, TH_ESHAPE,
+                   "q %s, k %s, v %s: the heads of keys and of values must divide those of queries", a, b, c);
   scores[0] = q->shape[0], scores[1] = q->shape[1], scores[2] = q->shape[2], scores[3] = k->shape[2];
   return true;
 }
@@ -98,9 +102,18 @@ th_var *th_attention(th_var *q, th_var *k, th_var *v, const th_attention_options
   return th_tape_error(out->tape) ? out : th_permute(out, (int[]){0, 2, 1, 3});
 }
 
+th_var *th_repeat_heads(th_var *x, int64_t heads) {
+  const int64_t *s = x->value.shape;
+  if (th_tape_error(x->tape) || x->value.ndim != 4 || s[1] == heads || !divides(s[1], heads)) return x;
+  th_var *apart = th_reshape(x, 5, (int64_t[]){s[0], s[1], 1, s[2], s[3]});
+  th_var *repeated = th_broadcast(apart, 5, (int64_t[]){s[0], s[1], heads / s[1], s[2], s[3]});
+  return th_reshape(repeated, 4, (int64_t[]){s[0], heads, s[2], s[3]});
+}
+
 th_var *th_attention_weights(th_var *q, th_var *k, const th_attention_options *options) {
   th_attention_options none = {0};
   if (!options) options = &none;
+  if (q->value.ndim == 4) k = th_repeat_heads(k, q->value.shape[1]);
   th_var *scores = th_scale(th_matmul(q, th_transpose(k)), scale_of(q, options));
   if (options->bias) scores = th_add(scores, options->bias);
   return th_softmax(scores, &options->mask);

@@ -4,8 +4,12 @@
 bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores) {
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
   th_tensor view;
-  if (mask->causal && scores->ndim < 2)
-    return th_fail(out, TH_ESHAPE, "a causal mask needs queries and keys, not %s", th_shape_text(a, scores));
+  if ((mask->causal || mask->window) && scores->ndim < 2)
+    return th_fail(out, TH_ESHAPE, "a %s mask needs queries and keys, not %s",
+                   mask->causal ? "causal" : "window's", th_shape_text(a, scores));
+  if (mask->window < 0)
+    return th_fail(out, TH_EINVAL, "a window of %lld keys: want 1 or more, or 0 for none",
+                   (long long)mask->window);
   if (!mask->allowed) return true;
   if (mask->allowed->dtype != TH_U8)
     return th_fail(out, TH_EDTYPE, "the mask is %s, not u8", th_dtype_name(mask->allowed->dtype));

@@ -161,15 +161,6 @@ static th_var *talking_weights(const th_nn_attention *layer, const th_seen *seen
 
 /* ---- all ------------------------------------------------------------------------------------------------------ */
 
-/* Each of x's heads [B,K,S,V] as often as `heads` heads read it: [B,heads,S,V]. */
-static th_var *for_each_head(th_var *x, int64_t heads) {
-  const int64_t *s = x->value.shape;
-  if (th_tape_error(x->tape) || s[1] == heads) return x;
-  th_var *apart = th_reshape(x, 5, (int64_t[]){s[0], s[1], 1, s[2], s[3]});
-  th_var *repeated = th_broadcast(apart, 5, (int64_t[]){s[0], s[1], heads / s[1], s[2], s[3]});
-  return th_reshape(repeated, 4, (int64_t[]){s[0], heads, s[2], s[3]});
-}
-
 static th_var *weights_of(const th_nn_attention *layer, const th_seen *seen, const th_attention_options *o) {
   switch (layer->method.kind) {
   case TH_ATTENTION_TALKING: return talking_weights(layer, seen, o);
@@ -186,7 +177,7 @@ static const th_mask *kept_mask(th_tape *tape, const th_mask *mask) {
 }
 
 static th_var *say_openly(const th_nn_attention *layer, th_seen *seen, const th_attention_options *o) {
-  seen->value = for_each_head(seen->value, layer->heads);
+  seen->value = th_repeat_heads(seen->value, layer->heads);
   seen->mask = kept_mask(seen->query->tape, &o->mask);
   seen->weights = weights_of(layer, seen, o);
   return th_matmul(th_dropout(seen->weights, o->dropout), seen->value);

@@ -6,10 +6,13 @@
 
 #define SMALL_WORK (1 << 15) /* multiply-adds below which waking other threads costs more than it brings */
 
-static char *head_of(const th_tensor *x, int64_t head) {
-  int64_t h = head % x->shape[1], b = head / x->shape[1];
+/* What head `head` of all sequences' `heads` each has of x, which may have fewer: [rows,columns]. */
+static char *part_of(const th_tensor *x, int64_t head, int64_t heads) {
+  int64_t h = head % heads * x->shape[1] / heads, b = head / heads;
   return (char *)x->data + (b * x->stride[0] + h * x->stride[1]) * (int64_t)th_dtype_size(x->dtype);
 }
+
+static char *head_of(const th_tensor *x, int64_t head) { return part_of(x, head, x->shape[1]); }
 
 /* A row of columns lies dense, so that only the distance between rows varies. */
 static int64_t ld(const th_tensor *x) { return x->shape[2] == 1 ? x->shape[3] : x->stride[2]; }
@@ -17,12 +20,12 @@ static int64_t ld(const th_tensor *x) { return x->shape[2] == 1 ? x->shape[3] : 
 static void forward_head(void *context, int64_t head) {
   const th_attention_job *j = context;
   th_dtype dtype = j->q.dtype;
-  int64_t rows = j->weights.shape[2], columns = j->weights.shape[3], depth = j->q.shape[3],
-          width = j->v.shape[3];
+  int64_t heads = j->weights.shape[1], rows = j->weights.shape[2], columns = j->weights.shape[3],
+          depth = j->q.shape[3], width = j->v.shape[3];
   int64_t size = (int64_t)th_dtype_size(dtype);
   char *p = head_of(&j->weights, head), *used = p;
   th_gemm(dtype, false, true, rows, columns, depth, j->scale, head_of(&j->q, head), ld(&j->q),
-          head_of(&j->k, head), ld(&j->k), 0, p, columns);
+          part_of(&j->k, head, heads), ld(&j->k), 0, p, columns);
   for (int64_t i = 0; i < rows; i++) {
     char *row = p + i * columns * size;
     if (j->bias.data)
@@ -35,22 +38,21 @@ static void forward_head(void *context, int64_t head) {
     TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)p,
            (void *)used);
   }
-  th_gemm(dtype, false, false, rows, width, columns, 1, used, columns, head_of(&j->v, head), ld(&j->v), 0,
-          head_of(&j->out, head), ld(&j->out));
+  th_gemm(dtype, false, false, rows, width, columns, 1, used, columns, part_of(&j->v, head, heads), ld(&j->v),
+          0, head_of(&j->out, head), ld(&j->out));
 }
 
-static void backward_head(void *context, int64_t head) {
-  const th_attention_job *j = context;
+static void backward_head(const th_attention_job *j, int64_t head) {
   th_dtype dtype = j->q.dtype;
-  int64_t rows = j->weights.shape[2], columns = j->weights.shape[3], depth = j->q.shape[3],
-          width = j->v.shape[3];
+  int64_t heads = j->weights.shape[1], rows = j->weights.shape[2], columns = j->weights.shape[3],
+          depth = j->q.shape[3], width = j->v.shape[3];
   int64_t size = (int64_t)th_dtype_size(dtype);
   char *p = head_of(&j->weights, head), *g = head_of(&j->gscores, head), *gout = head_of(&j->gout, head);
   if (j->gv.data)
     th_gemm(dtype, true, false, columns, width, rows, 1, j->dropped.data ? head_of(&j->dropped, head) : p,
-            columns, gout, ld(&j->gout), 1, head_of(&j->gv, head), ld(&j->gv));
-  th_gemm(dtype, false, true, rows, columns, width, 1, gout, ld(&j->gout), head_of(&j->v, head), ld(&j->v), 0,
-          g, columns);
+            columns, gout, ld(&j->gout), 1, part_of(&j->gv, head, heads), ld(&j->gv));
+  th_gemm(dtype, false, true, rows, columns, width, 1, gout, ld(&j->gout), part_of(&j->v, head, heads),
+          ld(&j->v), 0, g, columns);
   if (j->dropped.data)
     TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)g,
            (void *)g);
@@ -58,19 +60,41 @@ static void backward_head(void *context, int64_t head) {
     TH_FOR(dtype, softmax_inplace_backward, columns, (void *)(p + i * columns * size),
            (void *)(g + i * columns * size));
   if (j->gq.data)
-    th_gemm(dtype, false, false, rows, depth, columns, j->scale, g, columns, head_of(&j->k, head), ld(&j->k),
-            1, head_of(&j->gq, head), ld(&j->gq));
+    th_gemm(dtype, false, false, rows, depth, columns, j->scale, g, columns, part_of(&j->k, head, heads),
+            ld(&j->k), 1, head_of(&j->gq, head), ld(&j->gq));
   if (j->gk.data)
     th_gemm(dtype, true, false, columns, depth, rows, j->scale, g, columns, head_of(&j->q, head), ld(&j->q),
-            1, head_of(&j->gk, head), ld(&j->gk));
+            1, part_of(&j->gk, head, heads), ld(&j->gk));
 }
 
-static void run(th_pool *pool, th_task *task, const th_attention_job *job) {
-  int64_t heads = job->weights.shape[0] * job->weights.shape[1];
+/* Heads that add to the same keys' or values' gradients are one task, so that they do it in turn. */
+static int64_t heads_together(const th_attention_job *j) {
+  int64_t heads = j->weights.shape[1], share_key = heads / j->k.shape[1], share_value = heads / j->v.shape[1];
+  int64_t together = share_key;
+  while (together % share_value) together += share_key;
+  return together;
+}
+
+static void backward_heads(void *context, int64_t task) {
+  const th_attention_job *j = context;
+  int64_t together = heads_together(j);
+  for (int64_t head = task * together; head < (task + 1) * together; head++) backward_head(j, head);
+}
+
+static void run(th_pool *pool, th_task *task, int64_t tasks, const th_attention_job *job) {
   if (th_tensor_count(&job->weights) * job->q.shape[3] < SMALL_WORK) pool = NULL;
   th_blas_one_thread();
-  th_parallel(pool, heads, task, (void *)(uintptr_t)job);
+  th_parallel(pool, tasks, task, (void *)(uintptr_t)job);
 }
 
-void th_k_attention(th_pool *pool, const th_attention_job *job) { run(pool, forward_head, job); }
-void th_k_attention_backward(th_pool *pool, const th_attention_job *job) { run(pool, backward_head, job); }
+static int64_t all_heads(const th_attention_job *job) {
+  return job->weights.shape[0] * job->weights.shape[1];
+}
+
+void th_k_attention(th_pool *pool, const th_attention_job *job) {
+  run(pool, forward_head, all_heads(job), job);
+}
+
+void th_k_attention_backward(th_pool *pool, const th_attention_job *job) {
+  if (all_heads(job)) run(pool, backward_heads, all_heads(job) / heads_together(job), job);
+}

@@ -122,8 +122,8 @@ void th_k_dropout(th_pool *pool, double scale, const th_tensor *x, const uint8_t
 
 /* ---- scaled dot-product attention --------------------------------------------------------------- */
 
-/* q [B,H,Tq,D], k [B,H,Tk,D], v [B,H,Tk,V], any strides with unit stride last; weights [B,H,Tq,Tk]
- * contiguous. */
+/* q [B,H,Tq,D], k [B,K,Tk,D], v [B,W,Tk,V], any strides with unit stride last; weights [B,H,Tq,Tk]
+ * contiguous. K and W divide H, and head h reads those numbered h K / H and h W / H. */
 typedef struct th_attention_job {
   th_tensor q, k, v, out; /* out [B,H,Tq,V] */
   th_tensor bias;         /* added to the scores, broadcast to [B,H,Tq,Tk]; data NULL: none */

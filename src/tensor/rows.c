@@ -17,17 +17,19 @@ row_view th_row_visible(const th_mask *mask, const th_tensor *x, int64_t row) {
   int64_t n = x->shape[last], rows = x->ndim > 1 ? x->shape[last - 1] : 1;
   row_view see = {.limit = n};
   if (!mask) return see;
-  int64_t i = row % rows;
-  if (mask->causal && i + (n - rows) + 1 < see.limit) see.limit = i + (n - rows) + 1;
+  int64_t own = row % rows + (n - rows); /* the key in the query's place */
+  if (mask->causal && own + 1 < see.limit) see.limit = own + 1;
+  if (mask->window && own + mask->window < see.limit) see.limit = own + mask->window;
+  if (mask->window && own - mask->window + 1 > 0) see.first = own - mask->window + 1;
   const th_tensor *allowed = mask->allowed;
-  int64_t offset = 0, index = row, first = 0;
+  int64_t offset = 0, index = row, sequence = 0;
   for (int axis = last - 1; axis >= 0; axis--) {
-    first = index % x->shape[axis];
-    if (allowed) offset += first * allowed->stride[axis];
+    sequence = index % x->shape[axis];
+    if (allowed) offset += sequence * allowed->stride[axis];
     index /= x->shape[axis];
   }
-  if (mask->key_length && mask->key_length[first] < see.limit) see.limit = mask->key_length[first];
-  if (see.limit < 0) see.limit = 0;
+  if (mask->key_length && mask->key_length[sequence] < see.limit) see.limit = mask->key_length[sequence];
+  if (see.limit < see.first) see.limit = see.first;
   if (allowed) {
     see.allowed = (const uint8_t *)allowed->data + offset;
     see.step = allowed->stride[last];

@@ -4,9 +4,9 @@
 
 #include "kernels.h"
 
-/* Of a row's columns the first `limit` may be seen, and of those the ones `allowed` (NULL: all). */
+/* Of a row's columns those from `first` to below `limit` may be seen, and of those the ones `allowed` (NULL: all). */
 typedef struct {
-  int64_t limit;
+  int64_t first, limit;
   const uint8_t *allowed;
   int64_t step; /* between two columns of `allowed` */
 } row_view;

@@ -140,6 +140,23 @@ LAYER(tapped) {
   return attention(forward_tapped, (th_nn_attention_config){0}, false, true, fast, report, error);
 }
 
+/* ---- other ways to attend ------------------------------------------------------------------------------ */
+
+#define METHOD(function, forward, ...) \
+  LAYER(function) { \
+    th_nn_attention_config config = {.method = {__VA_ARGS__}}; \
+    return attention(forward, config, false, true, fast, report, error); \
+  }
+
+METHOD(multi_query_self, forward_self, .kind = TH_ATTENTION_GROUPED, .key_heads = 1)
+METHOD(multi_query_cross, forward_cross, .kind = TH_ATTENTION_GROUPED, .key_heads = 1)
+METHOD(collaborative_self, forward_self, .kind = TH_ATTENTION_COLLABORATIVE, .shared_width = 5)
+METHOD(collaborative_cross, forward_cross, .kind = TH_ATTENTION_COLLABORATIVE, .shared_width = 5)
+METHOD(collaborative_tapped, forward_tapped, .kind = TH_ATTENTION_COLLABORATIVE, .shared_width = 3)
+METHOD(local_self, forward_self, .kind = TH_ATTENTION_LOCAL, .window = 2)
+METHOD(talking_self, forward_self, .kind = TH_ATTENTION_TALKING)
+METHOD(talking_cross, forward_cross, .kind = TH_ATTENTION_TALKING)
+
 /* ---- gates, dropout of heads, disagreement ------------------------------------------------------------- */
 
 static th_var *forward_special(const fixture *f, th_var *x, th_var *memory) {
@@ -317,6 +334,14 @@ const gradcheck_case module_cases[] = {
     MODULE("multi-head attention", "tapped, gated", tapped),
     MODULE("multi-head attention", "gates, head dropout", gates_and_head_dropout),
     MODULE("multi-head attention", "gates without noise", quiet_gates),
+    MODULE("multi-query attention", "self", multi_query_self),
+    MODULE("multi-query attention", "cross", multi_query_cross),
+    MODULE("collaborative attention", "self", collaborative_self),
+    MODULE("collaborative attention", "cross", collaborative_cross),
+    MODULE("collaborative attention", "tapped", collaborative_tapped),
+    MODULE("local attention", "self", local_self),
+    MODULE("talking heads", "self", talking_self),
+    MODULE("talking heads", "cross", talking_cross),
     MODULE("disagreement", "subspace", subspace),
     MODULE("disagreement", "positions", attended_positions),
     MODULE("disagreement", "outputs", outputs),

@@ -183,6 +183,12 @@ static int attention_masked(th_tape *tape, th_var *const *in, th_var **out, void
   return attend(in, out, (th_attention_options){.bias = in[3], .scale = 0.7});
 }
 
+static int attention_near(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  (void)tape, (void)context;
+  out[0] = th_attention(in[0], in[1], in[2], &(th_attention_options){.mask.window = 2});
+  return 1;
+}
+
 static int attention_dropped(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   (void)context;
   th_tape_train(tape, true);
@@ -270,6 +276,15 @@ const gradcheck_case op_cases[] = {
     {"attention", "", attention, 3, {QKV}, 0, 0, NULL},
     {"attention", "masked, biased", attention_masked, 4, {QKV, SHAPE(2, 4, 5)}, 0, 0, NULL},
     {"attention", "with dropout", attention_dropped, 4, {QKV, SHAPE(1, 5)}, 0, 0, NULL},
+    {"attention",
+     "fewer heads of keys and values",
+     attention_masked,
+     4,
+     {SHAPE(2, 4, 4, 3), SHAPE(2, 2, 5, 3), SHAPE(2, 1, 5, 2), SHAPE(4, 4, 5)},
+     0,
+     0,
+     NULL},
+    {"attention", "window", attention_near, 3, {QKV}, 0, 0, NULL},
     {"attention", "plain twin", attention_twin, 4, {QKV, SHAPE(2, 4, 5)}, 0, 0, NULL},
     {"attention", "heads as views", attention_on_views, 1, {SHAPE(2, 3, 12)}, 0, 0, NULL},
     {"rotary", "and of a view", rotary, 2, {SHAPE(2, 3, 4), SHAPE(3, 2, 4)}, 0, 0, NULL},
