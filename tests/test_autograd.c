@@ -528,7 +528,26 @@ static void set_up(props *p, th_tape *other) {
   X(62, TH_ESHAPE, "rotary: [2,3] by turns [2,3]: want [..,T,D] and dense rows [T,D] with an even D", \
     th_rotary(p->a23, &p->a23->value)) \
   X(63, TH_EDTYPE, "rotary: x is f32, the turns are f64", \
-    th_rotary(p->a24, &constant_of(&p->d, TH_F64, SHAPE(2, 4))->value))
+    th_rotary(p->a24, &constant_of(&p->d, TH_F64, SHAPE(2, 4))->value)) \
+  X(64, TH_ESHAPE, \
+    "attention: q [1,2,3,4], k [1,3,3,4], v [1,2,3,4]: the heads of keys and of values must divide those " \
+    "of queries", \
+    th_attention(p->qkv, constant_of(&p->d, TH_F32, SHAPE(1, 3, 3, 4)), p->qkv, NULL)) \
+  X(65, TH_EINVAL, "attention: a window of -1 keys: want 1 or more, or 0 for none", \
+    th_attention(p->qkv, p->qkv, p->qkv, &(th_attention_options){.mask.window = -1})) \
+  X(66, TH_ESHAPE, "softmax: a window's mask needs queries and keys, not [5]", \
+    th_softmax(p->a5, &(th_mask){.window = 2})) \
+  X(67, TH_ESHAPE, \
+    "linear_attention: q [1,2,3,4], k [1,2,2,4], v [1,2,3,4]: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", \
+    th_linear_attention(p->qkv, th_slice(p->qkv, 2, 0, 2), p->qkv, NULL)) \
+  X(68, TH_ESHAPE, "linear_attention: q [1,2,2,4], k [1,2,3,4]: causal, it wants as many queries as keys", \
+    th_linear_attention(th_slice(p->qkv, 2, 0, 2), p->qkv, p->qkv, \
+                        &(th_linear_attention_options){.causal = true})) \
+  X(69, TH_EINVAL, "linear_attention: a state has no gradient: want a tape that does not record", \
+    th_linear_attention(p->qkv, p->qkv, p->qkv, &(th_linear_attention_options){.state = &p->a24->value})) \
+  X(70, TH_ESHAPE, "linear_attention: state [2,4] of f32: want [1,2,4,5] of f32, contiguous", \
+    (th_tape_record(p->d.tape, false), \
+     th_linear_attention(p->qkv, p->qkv, p->qkv, &(th_linear_attention_options){.state = &p->a24->value})))
 
 #define DEFINE_FAILURE(number, status, text, op) \
   static th_var *failure_##number(props *p) { return op; }
@@ -564,7 +583,7 @@ Test(autograd, every_op_says_in_one_line_what_does_not_fit) {
 
 Test(autograd, every_op_that_can_fail_is_among_the_failures) {
   static const char *const any_shape =
-      " scale neg exp log sqrt tanh sigmoid relu gelu_tanh gelu_erf hard_concrete contiguous ";
+      " scale neg exp log sqrt tanh sigmoid relu elu_plus_one gelu_tanh gelu_erf hard_concrete contiguous ";
   int count;
   const th_op *const *ops = th_ops(&count);
   for (int i = 0; i < count; i++) {

@@ -14,6 +14,7 @@ static const th_nn_method every[] = {
     {.kind = TH_ATTENTION_GROUPED, .key_heads = 1},
     {.kind = TH_ATTENTION_COLLABORATIVE, .shared_width = 6},
     {.kind = TH_ATTENTION_LOCAL, .window = 3},
+    {.kind = TH_ATTENTION_LINEAR},
     {.kind = TH_ATTENTION_TALKING},
 };
 enum { EVERY = sizeof every / sizeof *every };
@@ -495,6 +496,31 @@ Test(methods, what_the_traits_deny_is_refused_by_name) {
   expect_refused(&config, "self-attention: linear attention has no scores for ALiBi or relative positions");
   config.positions = TH_POSITIONS_ROTARY;
   expect_refused(&config, "self-attention: linear attention has no queries and keys for rotary positions");
+}
+
+static void expect_tape_says(th_tape *tape, const char *text) {
+  const th_error *error = th_tape_error(tape);
+  cr_assert_not_null(error, "wanted: %s", text);
+  cr_expect(!strncmp(error->text, text, strlen(text)), "%s", error->text);
+}
+
+Test(methods, linear_attention_says_what_it_cannot_show_or_hide) {
+  bench b = bench_of(&(th_nn_method){.kind = TH_ATTENTION_LINEAR}, TH_DECODER_ONLY);
+  int calls = 0;
+  th_tape_record(b.d.tape, false);
+  th_decoding decoding = th_decoding_begin_language(b.model, b.d.tape, BATCH, TARGET);
+  th_decoding_step(&decoding, b.d.tape, &b.target, &(th_tap){look, &calls});
+  expect_tape_says(b.d.tape, "linear attention: it remembers sums of keys, which show no weights: look at a "
+                             "whole sequence at once");
+  for (int tapped = 0; tapped < 2; tapped++) {
+    th_tape_reset(b.d.tape);
+    th_tensor allowed = desk_zeros(&b.d, TH_U8, SHAPE(TARGET, TARGET)),
+              x = desk_uniform(&b.d, TH_F64, -1, 1, SHAPE(BATCH, TARGET, WIDTH));
+    th_nn_attention_forward(th_transformer_attention(b.model, 0), th_constant(b.d.tape, &x), NULL,
+                            &(th_mask){.allowed = &allowed}, tapped ? &(th_tap){look, &calls} : NULL);
+    expect_tape_says(b.d.tape, "linear attention: keys cannot be hidden one by one, by a mask of them");
+  }
+  close_bench(&b);
 }
 
 Test(methods, numbers_that_do_not_fit_are_refused_with_what_would) {

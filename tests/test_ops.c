@@ -28,6 +28,7 @@ static double mul2(double a, double b) { return a * b; }
 static double div2(double a, double b) { return a / b; }
 static double scale1(double x) { return -1.75 * x; }
 static double neg1(double x) { return -x; }
+static double elu_plus_one1(double x) { return x < 0 ? exp(x) : x + 1; }
 static double sigmoid1(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
 static double relu1(double x) { return x > 0 ? x : 0; }
 static double gelu_tanh1(double x) {
@@ -47,6 +48,7 @@ OP(sqrt, th_sqrt(in[0]), plain_each(d, &in[0], sqrt))
 OP(tanh, th_tanh(in[0]), plain_each(d, &in[0], tanh))
 OP(sigmoid, th_sigmoid(in[0]), plain_each(d, &in[0], sigmoid1))
 OP(relu, th_relu(in[0]), plain_each(d, &in[0], relu1))
+OP(elu_plus_one, th_elu_plus_one(in[0]), plain_each(d, &in[0], elu_plus_one1))
 OP(gelu_tanh, th_gelu_tanh(in[0]), plain_each(d, &in[0], gelu_tanh1))
 OP(gelu_erf, th_gelu_erf(in[0]), plain_each(d, &in[0], gelu_erf1))
 
@@ -54,11 +56,11 @@ OP(gelu_erf, th_gelu_erf(in[0]), plain_each(d, &in[0], gelu_erf1))
   { #name, "", 1, {{0 } }, compute_##name, reference_##name, low, high }
 #define BINARY(name, low, high) \
   { #name, "", 2, {{0 } }, compute_##name, reference_##name, low, high }
-static const op_case elementwise[] = {BINARY(add, -2, 2),      BINARY(sub, -2, 2),    BINARY(mul, -2, 2),
-                                      BINARY(div, 0.5, 3),     UNARY(scale, -2, 2),   UNARY(neg, -2, 2),
-                                      UNARY(exp, -5, 3),       UNARY(log, 0.2, 9),    UNARY(sqrt, 0.2, 9),
-                                      UNARY(tanh, -4, 4),      UNARY(sigmoid, -6, 6), UNARY(relu, -2, 2),
-                                      UNARY(gelu_tanh, -4, 4), UNARY(gelu_erf, -4, 4)};
+static const op_case elementwise[] = {
+    BINARY(add, -2, 2),         BINARY(sub, -2, 2),      BINARY(mul, -2, 2),    BINARY(div, 0.5, 3),
+    UNARY(scale, -2, 2),        UNARY(neg, -2, 2),       UNARY(exp, -5, 3),     UNARY(log, 0.2, 9),
+    UNARY(sqrt, 0.2, 9),        UNARY(tanh, -4, 4),      UNARY(sigmoid, -6, 6), UNARY(relu, -2, 2),
+    UNARY(elu_plus_one, -6, 3), UNARY(gelu_tanh, -4, 4), UNARY(gelu_erf, -4, 4)};
 #define ELEMENTWISE (sizeof elementwise / sizeof *elementwise)
 
 /* ---- products and shapes --------------------------------------------------------------------- */
@@ -299,6 +301,41 @@ OP(attention_views,
                 &(th_attention_options){.mask = causal}),
    plain_attention_on_views(d, &in[0]))
 
+/* ---- linear attention: sums over keys, one query after the other ------------------------------- */
+
+static th_tensor plain_linear(desk *d, const th_tensor *in, const th_mask *mask) {
+  const int64_t *q = in[0].shape, *v = in[2].shape;
+  th_tensor scores = th_tensor_of(NULL, TH_F64, SHAPE(q[0], q[1], q[2], v[2]));
+  th_tensor y = desk_zeros(d, TH_F64, SHAPE(q[0], q[1], q[2], v[3]));
+  int64_t index[4] = {0};
+  for (int64_t row = 0; row < q[0] * q[1] * q[2]; row++) {
+    double *out = P(&y) + row * v[3], all = 0;
+    for (int64_t j = 0; j < v[2]; j++, plain_next(&scores, index)) {
+      int64_t key = row / q[2] * v[2] + j;
+      double weight = 0;
+      for (int64_t c = 0; c < q[3]; c++)
+        weight += elu_plus_one1(P(&in[0])[row * q[3] + c]) * elu_plus_one1(P(&in[1])[key * q[3] + c]);
+      if (!plain_sees(mask, &scores, index)) continue;
+      all += weight;
+      for (int64_t c = 0; c < v[3]; c++) out[c] += weight * P(&in[2])[key * v[3] + c];
+    }
+    for (int64_t c = 0; c < v[3] && all > 0; c++) out[c] /= all;
+  }
+  return y;
+}
+
+#define LINEAR_ATTEND(...) \
+  th_linear_attention(in[0], in[1], in[2], &(th_linear_attention_options){__VA_ARGS__})
+static const th_mask padded_causal = {.causal = true, .key_length = key_length};
+OP(linear_attention, th_linear_attention(in[0], in[1], in[2], NULL), plain_linear(d, in, NULL))
+OP(linear_attention_causal, LINEAR_ATTEND(.causal = true), plain_linear(d, in, &causal))
+OP(linear_attention_padded, LINEAR_ATTEND(.key_length = key_length), plain_linear(d, in, &padded))
+OP(linear_attention_both, LINEAR_ATTEND(.causal = true, .key_length = key_length),
+   plain_linear(d, in, &padded_causal))
+OP(linear_attention_empty, LINEAR_ATTEND(.key_length = none_and_some), plain_linear(d, in, &empty))
+OP(linear_attention_open, th_matmul(th_linear_attention_weights(in[0], in[1], &padded_causal), in[2]),
+   plain_linear(d, in, &padded_causal))
+
 /* ---- rotary ---------------------------------------------------------------------------------- */
 
 static double angle_at(int64_t row, int64_t pair) { return 0.7 * (double)row - 0.3 * (double)pair + 0.2; }
@@ -451,6 +488,21 @@ static const op_case shaped[] = {
     CASE("attention", "one tensor for all three", 1, attention_same, OF(2, 3, 5, 4)),
     CASE("hard_concrete", "with noise", 1, gates_noisy, OF(3, 70)),
     CASE("hard_concrete", "without", 1, gates_quiet, OF(7)),
+    CASE("linear_attention", "", 3, linear_attention, QKV),
+    CASE("linear_attention", "padded", 3, linear_attention_padded, QKV),
+    CASE("linear_attention", "no key at all", 3, linear_attention_empty, QKV),
+    CASE("linear_attention", "many", 3, linear_attention, OF(2, 3, 70, 16), OF(2, 3, 90, 16),
+         OF(2, 3, 90, 9)),
+    CASE("linear_attention", "causal", 3, linear_attention_causal, OF(2, 3, 5, 4), OF(2, 3, 5, 4),
+         OF(2, 3, 5, 2)),
+    CASE("linear_attention", "causal, a chunk", 3, linear_attention_causal, OF(1, 2, 64, 4), OF(1, 2, 64, 4),
+         OF(1, 2, 64, 3)),
+    CASE("linear_attention", "causal, three chunks", 3, linear_attention_causal, OF(2, 2, 131, 8),
+         OF(2, 2, 131, 8), OF(2, 2, 131, 9)),
+    CASE("linear_attention", "causal, padded", 3, linear_attention_both, OF(2, 3, 5, 4), OF(2, 3, 5, 4),
+         OF(2, 3, 5, 2)),
+    CASE("matmul", "weights of linear attention", 3, linear_attention_open, OF(2, 3, 5, 4), OF(2, 3, 5, 4),
+         OF(2, 3, 5, 2)),
     CASE("attention", "with dropout", 3, attention_kept, QKV),
     CASE("attention", "heads as views", 1, attention_views, OF(2, 5, 18)),
     CASE("rotary", "", 1, rotary, OF(2, 3, 5, 6)),
@@ -705,6 +757,7 @@ Test(ops, activations_far_out_are_flat_and_finite) {
     EXPECT_AT(th_gelu_tanh, -far[i], 0, 0);
     EXPECT_AT(th_gelu_erf, far[i], far[i], 1);
     EXPECT_AT(th_gelu_erf, -far[i], 0, 0);
+    EXPECT_AT(th_elu_plus_one, far[i], far[i] + 1, 1);
     EXPECT_AT(th_relu, far[i], far[i], 1);
     EXPECT_AT(th_relu, -far[i], 0, 0);
   }
@@ -724,6 +777,7 @@ Test(ops, small_tails_keep_their_digits) {
 
 Test(ops, relu_and_activations_at_zero) {
   EXPECT_AT(th_relu, 0, 0, 0);
+  EXPECT_AT(th_elu_plus_one, 0, 1, 1);
   EXPECT_AT(th_tanh, 0, 0, 1);
   EXPECT_AT(th_sigmoid, 0, 0.5, 0.25);
   EXPECT_AT(th_gelu_tanh, 0, 0, 0.5);

@@ -11,6 +11,7 @@ static const struct {
              {"grouped", "--attention grouped --key-heads 2 --heads 4", "grouped, 2 of keys"},
              {"shared", "--attention collaborative --shared-width 6", "collaborative, shared width 6"},
              {"local", "--attention local --window 3", "local, window 3; across: full"},
+             {"linear", "--attention linear", "linear"},
              {"talking", "--attention talking", "talking"},
              {"mixed", "--attention local --cross-attention grouped --key-heads 1",
               "local, window 8; across: grouped, 1 of keys"}};

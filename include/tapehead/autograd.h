@@ -91,8 +91,9 @@ th_var *th_exp(th_var *x);
 th_var *th_log(th_var *x); /* natural */
 th_var *th_sqrt(th_var *x);
 th_var *th_tanh(th_var *x);
-th_var *th_sigmoid(th_var *x); /* 1 / (1 + exp(-x)) */
-th_var *th_relu(th_var *x);    /* max(x, 0); slope 0 at 0 */
+th_var *th_sigmoid(th_var *x);      /* 1 / (1 + exp(-x)) */
+th_var *th_relu(th_var *x);         /* max(x, 0); slope 0 at 0 */
+th_var *th_elu_plus_one(th_var *x); /* elu(x) + 1: exp(x) below 0, x + 1 from there on; always positive */
 th_var *th_gelu_tanh(
     th_var *x); /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))): Hendrycks & Gimpel 2016, section 2 */
 th_var *th_gelu_erf(th_var *x); /* x/2 (1 + erf(x / sqrt 2)): the same, exact */
@@ -167,6 +168,22 @@ th_var *th_attention(th_var *q, th_var *k, th_var *v, const th_attention_options
 /* The weights [B,H,Tq,Tk] themselves (row: query, column: key, rows sum to 1), before dropout, built
  * from small ops: th_matmul(th_dropout(weights, p), v) is the same attention, more slowly. */
 th_var *th_attention_weights(th_var *q, th_var *k, const th_attention_options *options);
+
+/* Linear attention (Katharopoulos et al. 2020, section 3.2), with f(x) = elu(x) + 1 (equation 7) in the softmax's place:
+ *   out_i = sum_j (f(q_i) . f(k_j)) v_j / sum_j f(q_i) . f(k_j),  over the keys j that i may see; of none it is 0.
+ * q [B,H,Tq,D], k [B,H,Tk,D], v [B,H,Tk,V] give [B,H,Tq,V], a view of [B,Tq,H,V]. Time and memory are linear in Tq + Tk. */
+typedef struct th_linear_attention_options {
+  bool causal; /* query i sees keys up to i: Tq = Tk, and section 3.3 */
+  const int32_t
+      *key_length; /* [B]: keys from here on are padding; NULL: none are. Read during the call only */
+  /* [B,H,D,V+1], contiguous, the caller's, or NULL: sums of f(k_j)' [v_j, 1] over keys that came before, which queries see
+   * too; those of these keys are added (section 3.4). Only on a tape that does not record. Tq or Tk may be 0, to
+   * remember keys alone, or to ask alone. */
+  const th_tensor *state;
+} th_linear_attention_options;
+th_var *th_linear_attention(th_var *q, th_var *k, th_var *v, const th_linear_attention_options *options);
+/* Its weights [B,H,Tq,Tk], from small ops, under any mask; rows sum to 1, or see nothing and are 0. */
+th_var *th_linear_attention_weights(th_var *q, th_var *k, const th_mask *mask);
 
 /* Rotary position embedding (Su et al. 2021, "RoFormer", equation 34): neighbours x_2i, x_2i+1 in row t of x
  * [..,T,D], D even, are turned by the angle whose cosine and sine are turns_2i, turns_2i+1 in row t of turns
@@ -278,6 +295,9 @@ th_var *th_here(th_var *made, const char *file, int line);
 #define th_hard_concrete(...) th_here(th_hard_concrete(__VA_ARGS__), __FILE__, __LINE__)
 #define th_expected_open(...) th_here(th_expected_open(__VA_ARGS__), __FILE__, __LINE__)
 #define th_cross_entropy(...) th_here(th_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
+#define th_elu_plus_one(...) th_here(th_elu_plus_one(__VA_ARGS__), __FILE__, __LINE__)
+#define th_linear_attention(...) th_here(th_linear_attention(__VA_ARGS__), __FILE__, __LINE__)
+#define th_linear_attention_weights(...) th_here(th_linear_attention_weights(__VA_ARGS__), __FILE__, __LINE__)
 #define th_attention(...) th_here(th_attention(__VA_ARGS__), __FILE__, __LINE__)
 #define th_attention_weights(...) th_here(th_attention_weights(__VA_ARGS__), __FILE__, __LINE__)
 #define th_rotary(...) th_here(th_rotary(__VA_ARGS__), __FILE__, __LINE__)

@@ -311,7 +311,7 @@ th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var 
 
 /* Keys and values that are computed once and attended to again: the memory's, or those of the tokens
  * decoded so far. key [B,K,S,D], value [B,W,S,V]; of S the first `length` are filled. Linear attention has
- * their sums alone: th_linear_attention_step's state. */
+ * their sums alone: th_linear_attention's state. */
 typedef struct th_nn_cache {
   th_tensor key, value;
   th_tensor state; /* linear: [B,H,D,V+1]; else data is NULL */
@@ -319,8 +319,10 @@ typedef struct th_nn_cache {
 } th_nn_cache;
 /* Room for S keys in the tape's memory. Without memory the tape has the error, and data is NULL. */
 th_nn_cache th_nn_cache_new(th_tape *tape, const th_nn_attention *layer, int64_t batch, int64_t room);
-/* Appends the keys and values of memory [B,n,E]. */
-void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory);
+/* Appends the keys and values of memory [B,n,E]; those beyond lengths [B] (NULL: none) will be hidden, and linear attention
+ * leaves them out here. */
+void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory,
+                              const int32_t *length);
 /* x [B,T,E] attends to what is remembered; the last T of which are its own, in self-attention under a causal mask. */
 th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x,
                                const th_mask *mask, const th_tap *tap);

@@ -1,4 +1,4 @@
-/* Functions of one element: exp, log, sqrt, tanh, sigmoid, relu and the two gelus. The formulas and their
+/* Functions of one element: exp, log, sqrt, tanh, sigmoid, relu, elu plus one and the two gelus. The formulas and their
  * derivatives stand side by side in src/tensor/elementwise.inc. */
 #include "ops.h"
 
@@ -29,5 +29,6 @@ ELEMENTWISE(sqrt, TH_SQRT)
 ELEMENTWISE(tanh, TH_TANH)
 ELEMENTWISE(sigmoid, TH_SIGMOID)
 ELEMENTWISE(relu, TH_RELU)
+ELEMENTWISE(elu_plus_one, TH_ELU_PLUS_ONE)
 ELEMENTWISE(gelu_tanh, TH_GELU_TANH)
 ELEMENTWISE(gelu_erf, TH_GELU_ERF)

@@ -23,11 +23,11 @@ bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /*
 /* clang-format off */
 #define TH_EACH_OP(X) \
   X(add) X(sub) X(mul) X(div) X(scale) X(neg) \
-  X(exp) X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(gelu_tanh) X(gelu_erf) \
+  X(exp) X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(elu_plus_one) X(gelu_tanh) X(gelu_erf) \
   X(matmul) X(linear) \
   X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) \
   X(sum) X(mean) X(max) \
-  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(rotary)
+  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(linear_attention) X(rotary)
 /* clang-format on */
 
 #define TH_DECLARE_OP(name) extern const th_op th_op_##name;

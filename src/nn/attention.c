@@ -84,20 +84,24 @@ static th_var *bias_alone(const th_nn_attention *layer, th_var *x) {
   return th_broadcast(th_use(x->tape, layer->out.bias), x->value.ndim, x->value.shape);
 }
 
-/* From query, key and value on: attention, gate, output projection. */
-static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask *mask, const th_tap *tap) {
-  th_tape *tape = seen->query->tape;
-  th_attention_options options = {.dropout = layer->dropout, .scale = 1 / sqrt((double)layer->key_width)};
-  if (mask) options.mask = *mask;
-  options.mask.window = layer->method.window;
-  options.bias = th_nn_positions_bias(layer->positions, layer, seen->query, seen->key->value.shape[2]);
-  seen->heads = th_nn_gated(layer, th_nn_heads_say(layer, seen, &options, tap));
-  if (th_tape_error(tape)) return seen->heads;
+/* From what the heads said [B,H,T,V] on: gates, tap, output projection. */
+static th_var *conclude(const th_nn_attention *layer, th_var *heads, th_seen *seen, const th_tap *tap) {
+  seen->heads = th_nn_gated(layer, heads);
+  if (th_tape_error(heads->tape)) return heads;
   if (tap) tap->see(tap->context, layer, seen);
   const int64_t *shape = seen->query->value.shape; /* [B,H,T,..] */
   int64_t joined[] = {shape[0], shape[2], layer->heads * layer->value_width};
   th_var *side_by_side = th_permute(seen->heads, (int[]){0, 2, 1, 3});
   return th_nn_linear_forward(&layer->out, th_reshape(side_by_side, 3, joined));
+}
+
+/* From query, key and value on. */
+static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask *mask, const th_tap *tap) {
+  th_attention_options options = {.dropout = layer->dropout, .scale = 1 / sqrt((double)layer->key_width)};
+  if (mask) options.mask = *mask;
+  options.mask.window = layer->method.window;
+  options.bias = th_nn_positions_bias(layer->positions, layer, seen->query, seen->key->value.shape[2]);
+  return conclude(layer, th_nn_heads_say(layer, seen, &options, tap), seen, tap);
 }
 
 th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var *memory, const th_mask *mask,
@@ -143,10 +147,65 @@ static void append(th_nn_cache *cache, const th_seen *seen) {
   cache->length = next;
 }
 
-/* LSH's and linear attention's positions turn nothing. */
-void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory) {
+/* ---- linear attention remembers sums ------------------------------------------------------------------- */
+
+static bool is_linear(const th_nn_attention *layer) { return layer->method.kind == TH_ATTENTION_LINEAR; }
+
+/* seen's keys and values into the sums, and what its queries find there: either may be none. */
+static th_var *with_sums(const th_nn_cache *cache, const th_seen *seen, bool causal, const int32_t *length) {
+  return th_linear_attention(
+      seen->query, seen->key, seen->value,
+      &(th_linear_attention_options){.causal = causal, .key_length = length, .state = &cache->state});
+}
+
+/* x [B,H,T,..] without its rows: [B,H,0,..]. */
+static th_var *none_of(th_var *x) { return th_slice(x, 2, 0, 0); }
+
+static void remember_sums(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory,
+                          const int32_t *length) {
+  th_seen seen = {0};
+  th_nn_project_memory(layer, memory, &seen);
+  seen.query = none_of(seen.key);
+  with_sums(cache, &seen, false, length);
+  if (!th_tape_error(memory->tape)) cache->length += memory->value.shape[1];
+}
+
+static th_var *recall_sums(const th_nn_attention *layer, const th_nn_cache *cache, th_var *x) {
+  th_seen seen = {0};
+  int64_t none[] = {x->value.shape[0], layer->heads, 0, layer->value_width};
+  th_tensor no_values = th_tensor_of(cache->state.data, cache->state.dtype, 4, none);
+  th_nn_project_query(layer, x, &seen);
+  seen.key = none_of(seen.query);
+  seen.value = th_constant(x->tape, &no_values);
+  return conclude(layer, with_sums(cache, &seen, false, NULL), &seen, NULL);
+}
+
+static th_var *step_with_sums(const th_nn_attention *layer, th_nn_cache *cache, th_var *x) {
+  th_seen seen = {0};
+  th_nn_project(layer, x, x, &seen);
+  th_var *heads = with_sums(cache, &seen, true, NULL);
+  if (!th_tape_error(x->tape)) cache->length += x->value.shape[1];
+  return conclude(layer, heads, &seen, NULL);
+}
+
+/* What sums are made of cannot be told from them. */
+static bool refuses_tap(const th_nn_attention *layer, th_tape *tape, const th_tap *tap) {
+  if (tap && is_linear(layer))
+    th_tape_fail(tape, TH_EINVAL, "linear attention",
+                 "it remembers sums of keys, which show no weights: look at a whole sequence at once");
+  return th_tape_error(tape);
+}
+
+/* ---- the others, keys and values ------------------------------------------------------------------------ */
+
+void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory,
+                              const int32_t *length) {
   th_seen seen = {0};
   if (!layer->heads) return;
+  if (is_linear(layer)) {
+    remember_sums(layer, cache, memory, length);
+    return;
+  }
   th_nn_project_memory(layer, memory, &seen);
   seen.key = th_nn_positions_turn(layer->positions, seen.key, cache->length);
   append(cache, &seen);
@@ -168,6 +227,8 @@ th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *
                                const th_mask *mask, const th_tap *tap) {
   th_seen seen = {0};
   if (!layer->heads) return bias_alone(layer, x);
+  if (refuses_tap(layer, x->tape, tap)) return x;
+  if (is_linear(layer)) return recall_sums(layer, cache, x);
   th_nn_project_query(layer, x, &seen);
   if (th_tape_error(x->tape)) return x;
   int64_t n = x->value.shape[1];
@@ -178,6 +239,9 @@ th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *
 }
 
 th_var *th_nn_attention_step(const th_nn_attention *layer, th_nn_cache *cache, th_var *x, const th_tap *tap) {
-  th_nn_attention_remember(layer, cache, x);
+  if (!layer->heads) return bias_alone(layer, x);
+  if (refuses_tap(layer, x->tape, tap)) return x;
+  if (is_linear(layer)) return step_with_sums(layer, cache, x);
+  th_nn_attention_remember(layer, cache, x, NULL);
   return th_nn_attention_recall(layer, cache, x, &(th_mask){.causal = true}, tap);
 }

@@ -23,6 +23,7 @@ static void select_rows(th_nn_cache *cache, th_nn_cache *spare, int64_t count, c
   th_nn_cache old = *cache;
   copy_rows(&cache->key, &spare->key, cache->length, count, rows);
   copy_rows(&cache->value, &spare->value, cache->length, count, rows);
+  copy_rows(&cache->state, &spare->state, cache->state.shape[2], count, rows);
   *cache = *spare;
   cache->length = old.length;
   *spare = old;

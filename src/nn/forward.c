@@ -97,7 +97,8 @@ th_decoding th_decoding_begin(const th_transformer *m, th_var *memory, const int
   for (int64_t i = 0; i < layers && !th_tape_error(tape); i++) {
     d.self[i] = th_nn_cache_new(tape, &m->decoder[i].self, batch, limit);
     d.cross[i] = th_nn_cache_new(tape, &m->decoder[i].cross, batch, length);
-    if (!th_tape_error(tape)) th_nn_attention_remember(&m->decoder[i].cross, &d.cross[i], memory);
+    if (!th_tape_error(tape))
+      th_nn_attention_remember(&m->decoder[i].cross, &d.cross[i], memory, source_length);
   }
   return d;
 }

@@ -161,8 +161,27 @@ static th_var *talking_weights(const th_nn_attention *layer, const th_seen *seen
 
 /* ---- all ------------------------------------------------------------------------------------------------------ */
 
+/* Linear attention sees by length and causally, or an error says that it cannot. */
+static bool hides_one_by_one(th_tape *tape, const th_attention_options *o) {
+  if (o->mask.allowed)
+    th_tape_fail(tape, TH_EINVAL, "linear attention", "keys cannot be hidden one by one, by a mask of them");
+  return o->mask.allowed;
+}
+
+static th_var *linear_say(const th_seen *seen, const th_attention_options *o) {
+  th_linear_attention_options options = {.causal = o->mask.causal, .key_length = o->mask.key_length};
+  hides_one_by_one(seen->query->tape, o);
+  return th_linear_attention(seen->query, seen->key, seen->value, &options);
+}
+
+static th_var *linear_weights(const th_seen *seen, const th_attention_options *o) {
+  hides_one_by_one(seen->query->tape, o);
+  return th_linear_attention_weights(seen->query, seen->key, &o->mask);
+}
+
 static th_var *weights_of(const th_nn_attention *layer, const th_seen *seen, const th_attention_options *o) {
   switch (layer->method.kind) {
+  case TH_ATTENTION_LINEAR: return linear_weights(seen, o);
   case TH_ATTENTION_TALKING: return talking_weights(layer, seen, o);
   default: return th_attention_weights(seen->query, seen->key, o);
   }
@@ -187,6 +206,7 @@ th_var *th_nn_heads_say(const th_nn_attention *layer, th_seen *seen, const th_at
                         bool open) {
   if (open) return say_openly(layer, seen, o);
   switch (layer->method.kind) {
+  case TH_ATTENTION_LINEAR: return linear_say(seen, o);
   case TH_ATTENTION_TALKING:
     return th_matmul(th_dropout(talking_weights(layer, seen, o), o->dropout), seen->value);
   default: return th_attention(seen->query, seen->key, seen->value, o);

@@ -48,6 +48,7 @@ typedef enum {
   TH_TANH,
   TH_SIGMOID,
   TH_RELU,
+  TH_ELU_PLUS_ONE,
   TH_GELU_TANH,
   TH_GELU_ERF
 } th_unary;
@@ -138,6 +139,22 @@ typedef struct th_attention_job {
 } th_attention_job;
 void th_k_attention(th_pool *pool, const th_attention_job *job);
 void th_k_attention_backward(th_pool *pool, const th_attention_job *job);
+
+/* Linear attention. q [B,H,Tq,D], k [B,H,Tk,D], already mapped and contiguous; v [B,H,Tk,V], unit stride last. */
+#define TH_LINEAR_CHUNK 64 /* rows that a causal head takes at once */
+typedef struct th_linear_job {
+  th_tensor q, k, v, out;    /* out [B,H,Tq,V] */
+  bool causal;               /* Tq = Tk */
+  const int32_t *key_length; /* [B] or NULL */
+  bool keep_state;           /* forward adds to what the state has */
+  th_tensor state;           /* [B,H,D,V+1]: sums over keys of k' [v,1]; backward needs it as scratch */
+  th_tensor extended, sums;  /* [B,H,Tk,V+1], [B,H,Tq,V+1]: filled by forward, read by backward */
+  th_tensor squares;         /* scratch of causal heads: [B,2H,C,C] */
+  th_tensor gout, gq, gk, gv;
+  th_tensor gsums, gextended; /* scratch of backward, like sums and extended; gextended with gv */
+} th_linear_job;
+void th_k_linear_attention(th_pool *pool, const th_linear_job *job);
+void th_k_linear_attention_backward(th_pool *pool, const th_linear_job *job);
 
 /* ---- over whole parameter blocks ---------------------------------------------------------------- */
 

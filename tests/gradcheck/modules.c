@@ -154,6 +154,9 @@ METHOD(collaborative_self, forward_self, .kind = TH_ATTENTION_COLLABORATIVE, .sh
 METHOD(collaborative_cross, forward_cross, .kind = TH_ATTENTION_COLLABORATIVE, .shared_width = 5)
 METHOD(collaborative_tapped, forward_tapped, .kind = TH_ATTENTION_COLLABORATIVE, .shared_width = 3)
 METHOD(local_self, forward_self, .kind = TH_ATTENTION_LOCAL, .window = 2)
+METHOD(linear_self, forward_self, .kind = TH_ATTENTION_LINEAR)
+METHOD(linear_cross, forward_cross, .kind = TH_ATTENTION_LINEAR)
+METHOD(linear_tapped, forward_tapped, .kind = TH_ATTENTION_LINEAR)
 METHOD(talking_self, forward_self, .kind = TH_ATTENTION_TALKING)
 METHOD(talking_cross, forward_cross, .kind = TH_ATTENTION_TALKING)
 
@@ -340,6 +343,9 @@ const gradcheck_case module_cases[] = {
     MODULE("collaborative attention", "cross", collaborative_cross),
     MODULE("collaborative attention", "tapped", collaborative_tapped),
     MODULE("local attention", "self", local_self),
+    MODULE("linear attention", "self", linear_self),
+    MODULE("linear attention", "cross", linear_cross),
+    MODULE("linear attention", "tapped", linear_tapped),
     MODULE("talking heads", "self", talking_self),
     MODULE("talking heads", "cross", talking_cross),
     MODULE("disagreement", "subspace", subspace),

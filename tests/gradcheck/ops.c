@@ -28,6 +28,7 @@ FUNCTION(exponential, th_exp(in[0]))
 FUNCTION(logarithm, th_log(in[0]))
 FUNCTION(root, th_sqrt(in[0]))
 FUNCTION(tangent, th_tanh(in[0]))
+FUNCTION(elu_plus_one, th_elu_plus_one(in[0]))
 FUNCTION(sigmoid, th_sigmoid(in[0]))
 FUNCTION(relu, th_relu(in[0]))
 FUNCTION(gelu_tanh, th_gelu_tanh(in[0]))
@@ -204,6 +205,22 @@ static int attention_twin(th_tape *tape, th_var *const *in, th_var **out, void *
   return 1;
 }
 
+FUNCTION(linear_attention, th_linear_attention(in[0], in[1], in[2], NULL))
+
+static int linear_causal(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  static const int32_t length[] = {3, 67};
+  (void)tape, (void)context;
+  out[0] = th_linear_attention(in[0], in[1], in[2],
+                               &(th_linear_attention_options){.causal = true, .key_length = length});
+  return 1;
+}
+
+static int linear_weights(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  (void)tape, (void)context;
+  out[0] = th_linear_attention_weights(in[0], in[1], &(th_mask){.causal = true});
+  return 1;
+}
+
 /* q, k and v as column slices of one [B,T,3*H*D], split into heads: what a fused projection gives. */
 static int attention_on_views(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   (void)tape, (void)context;
@@ -237,6 +254,7 @@ const gradcheck_case op_cases[] = {
     {"tanh", "", tangent, 1, {SHAPE(3, 5)}, 0, 0, NULL},
     {"sigmoid", "", sigmoid, 1, {SHAPE(3, 5)}, 0, 0, NULL},
     {"relu", "", relu, 1, {SHAPE(3, 5)}, 0, 0, NULL},
+    {"elu_plus_one", "", elu_plus_one, 1, {SHAPE(3, 5)}, 0, 0, NULL},
     {"gelu_tanh", "", gelu_tanh, 1, {SHAPE(3, 5)}, 0, 0, NULL},
     {"gelu_erf", "", gelu_erf, 1, {SHAPE(3, 5)}, 0, 0, NULL},
     {"matmul", "one matrix for a batch", matmul, 2, {SHAPE(2, 3, 4), SHAPE(4, 5)}, 0, 0, NULL},
@@ -286,6 +304,23 @@ const gradcheck_case op_cases[] = {
      NULL},
     {"attention", "window", attention_near, 3, {QKV}, 0, 0, NULL},
     {"attention", "plain twin", attention_twin, 4, {QKV, SHAPE(2, 4, 5)}, 0, 0, NULL},
+    {"linear_attention", "", linear_attention, 3, {QKV}, 0, 0, NULL},
+    {"linear_attention",
+     "causal, padded, two chunks",
+     linear_causal,
+     3,
+     {SHAPE(2, 1, 70, 2), SHAPE(2, 1, 70, 2), SHAPE(2, 1, 70, 2)},
+     0,
+     0,
+     NULL},
+    {"linear_attention",
+     "its weights",
+     linear_weights,
+     2,
+     {SHAPE(2, 2, 4, 3), SHAPE(2, 2, 4, 3)},
+     0,
+     0,
+     NULL},
     {"attention", "heads as views", attention_on_views, 1, {SHAPE(2, 3, 12)}, 0, 0, NULL},
     {"rotary", "and of a view", rotary, 2, {SHAPE(2, 3, 4), SHAPE(3, 2, 4)}, 0, 0, NULL},
     {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};
