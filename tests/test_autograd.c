@@ -547,7 +547,13 @@ static void set_up(props *p, th_tape *other) {
     th_linear_attention(p->qkv, p->qkv, p->qkv, &(th_linear_attention_options){.state = &p->a24->value})) \
   X(70, TH_ESHAPE, "linear_attention: state [2,4] of f32: want [1,2,4,5] of f32, contiguous", \
     (th_tape_record(p->d.tape, false), \
-     th_linear_attention(p->qkv, p->qkv, p->qkv, &(th_linear_attention_options){.state = &p->a24->value})))
+     th_linear_attention(p->qkv, p->qkv, p->qkv, &(th_linear_attention_options){.state = &p->a24->value}))) \
+  X(71, TH_ESHAPE, "lsh_attention: qk [1,2,3,4], v [1,2,2,4]: want [B,H,T,D], [B,H,T,V]", \
+    th_lsh_attention(p->qkv, th_slice(p->qkv, 2, 0, 2), &(th_lsh_options){.rounds = 1, .chunk = 2})) \
+  X(72, TH_EINVAL, "lsh_attention: 0 rounds, chunks of 2: want 1 or more of each", \
+    th_lsh_attention(p->qkv, p->qkv, &(th_lsh_options){.chunk = 2})) \
+  X(73, TH_EINVAL, "lsh_attention: 3 buckets: want an even number, at most 1048576, or 1 for no hashing", \
+    th_lsh_attention(p->qkv, p->qkv, &(th_lsh_options){.rounds = 1, .chunk = 2, .buckets = 3}))
 
 #define DEFINE_FAILURE(number, status, text, op) \
   static th_var *failure_##number(props *p) { return op; }

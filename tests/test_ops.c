@@ -336,6 +336,23 @@ OP(linear_attention_empty, LINEAR_ATTEND(.key_length = none_and_some), plain_lin
 OP(linear_attention_open, th_matmul(th_linear_attention_weights(in[0], in[1], &padded_causal), in[2]),
    plain_linear(d, in, &padded_causal))
 
+/* ---- LSH attention in one bucket: all keys but a query's own; tests/test_lsh.c has the others ---- */
+
+static th_tensor plain_one_bucket(desk *d, const th_tensor *qk, const th_tensor *v) {
+  int64_t n = qk->shape[2], depth = qk->shape[3];
+  th_tensor key = desk_copy(d, TH_F64, qk), others = desk_zeros(d, TH_U8, SHAPE(n, n));
+  for (int64_t i = 0; i < n * n; i++) ((uint8_t *)others.data)[i] = i / n != i % n;
+  for (int64_t row = 0; row < th_tensor_count(qk) / depth; row++) {
+    double squares = 0;
+    for (int64_t c = 0; c < depth; c++) squares += pow(P(qk)[row * depth + c], 2);
+    for (int64_t c = 0; c < depth; c++) P(&key)[row * depth + c] /= sqrt(squares);
+  }
+  return plain_attention(d, qk, &key, v, NULL, &(th_mask){.allowed = &others}, 1 / sqrt((double)depth), NULL);
+}
+
+OP(lsh_attention, th_lsh_attention(in[0], in[1], &(th_lsh_options){.rounds = 1, .buckets = 1, .chunk = 20}),
+   plain_one_bucket(d, &in[0], &in[1]))
+
 /* ---- rotary ---------------------------------------------------------------------------------- */
 
 static double angle_at(int64_t row, int64_t pair) { return 0.7 * (double)row - 0.3 * (double)pair + 0.2; }
@@ -503,6 +520,7 @@ static const op_case shaped[] = {
          OF(2, 3, 5, 2)),
     CASE("matmul", "weights of linear attention", 3, linear_attention_open, OF(2, 3, 5, 4), OF(2, 3, 5, 4),
          OF(2, 3, 5, 2)),
+    CASE("lsh_attention", "one bucket", 2, lsh_attention, OF(2, 3, 17, 4), OF(2, 3, 17, 5)),
     CASE("attention", "with dropout", 3, attention_kept, QKV),
     CASE("attention", "heads as views", 1, attention_views, OF(2, 5, 18)),
     CASE("rotary", "", 1, rotary, OF(2, 3, 5, 6)),

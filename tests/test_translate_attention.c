@@ -13,6 +13,8 @@ static const struct {
              {"local", "--attention local --window 3", "local, window 3; across: full"},
              {"linear", "--attention linear", "linear"},
              {"talking", "--attention talking", "talking"},
+             {"lsh", "--attention lsh --hash-rounds 2 --hash-chunk 4",
+              "lsh, 2 rounds of hashing, 2 buckets, chunks of 4; across: full"},
              {"mixed", "--attention local --cross-attention grouped --key-heads 1",
               "local, window 8; across: grouped, 1 of keys"}};
 

@@ -8,7 +8,13 @@ enum { WINDOW = 8, ROUNDS = 4, CHUNK = 8 };
 
 static int64_t or_else(int64_t asked, int64_t other) { return asked ? asked : other; }
 
-static th_nn_method method_of(const settings *s, const char *name) {
+/* As many as fill a chunk each, where the sequence is as long as any: an even number, or 1 for a single chunk. */
+static int64_t buckets_for(int64_t longest, int64_t chunk) {
+  int64_t chunks = (longest + chunk - 1) / chunk;
+  return chunks + (chunks > 1 ? chunks % 2 : 0);
+}
+
+static th_nn_method method_of(const settings *s, const char *name, int64_t longest) {
   th_attention_method kind = TH_ATTENTION_GROUPED; /* multi-query, unless another has the name */
   for (int i = 0; i < TH_ATTENTION_METHODS; i++)
     if (!strcmp(name, th_attention_traits_of((th_attention_method)i)->name)) kind = (th_attention_method)i;
@@ -18,9 +24,10 @@ static th_nn_method method_of(const settings *s, const char *name) {
   if (kind == TH_ATTENTION_COLLABORATIVE)
     m.shared_width = or_else(s->shared_width, s->width > 1 ? s->width / 2 : 1);
   if (kind == TH_ATTENTION_LOCAL) m.window = or_else(s->window, WINDOW);
-  if (kind == TH_ATTENTION_LSH)
-    m.rounds = or_else(s->hash_rounds, ROUNDS), m.buckets = s->hash_buckets,
-    m.chunk = or_else(s->hash_chunk, CHUNK);
+  if (kind == TH_ATTENTION_LSH) {
+    m.rounds = or_else(s->hash_rounds, ROUNDS), m.chunk = or_else(s->hash_chunk, CHUNK);
+    m.buckets = or_else(s->hash_buckets, buckets_for(longest, m.chunk));
+  }
   return m;
 }
 
@@ -38,13 +45,13 @@ static th_status refuse_strays(const settings *s, const char *cross, th_error *e
   return TH_OK;
 }
 
-th_status settings_methods(const settings *s, th_nn_layer_config *layer, th_error *error) {
+th_status settings_methods(const settings *s, int64_t longest, th_nn_layer_config *layer, th_error *error) {
   bool as_self = !strcmp(s->cross_attention, "auto");
-  layer->attention = method_of(s, s->attention);
+  layer->attention = method_of(s, s->attention, longest);
   const char *cross = !as_self                                               ? s->cross_attention
                       : th_attention_traits_of(layer->attention.kind)->cross ? s->attention
                                                                              : "full";
-  layer->cross_attention = method_of(s, cross);
+  layer->cross_attention = method_of(s, cross, longest);
   return refuse_strays(s, cross, error);
 }
 

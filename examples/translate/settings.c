@@ -90,7 +90,7 @@ static const setting table[] = {
      "local: keys less than N tokens away are seen (0: 8)"},
     {"hash-rounds", WHOLE, AT(hash_rounds), 0, 1000, NULL, "0", "0", false, "lsh: rounds of hashing (0: 4)"},
     {"hash-buckets", WHOLE, AT(hash_buckets), 0, 1e6, NULL, "0", "0", false,
-     "lsh: an even number (0: by the length of a sequence and of a chunk; 1: no hashing)"},
+     "lsh: an even number (0: as fill a chunk each in the longest sequence; 1: no hashing)"},
     {"hash-chunk", WHOLE, AT(hash_chunk), 0, 1e6, NULL, "0", "0", false, "lsh: keys in a chunk (0: 8)"},
     {"dropout", REAL, AT(dropout), 0, 0.99, NULL, "0", "0.1", false, "probability of dropping an activation"},
     {"head-dropout", REAL, AT(head_dropout), 0, 0.99, NULL, "0", "0", false,
@@ -490,7 +490,7 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
       .final_norm = !strcmp(s->final_norm, "yes") || (pre && !strcmp(s->final_norm, "auto")),
       .tie_source = tie_source,
       .tie_output = tie_all || !strcmp(s->tie, "output")};
-  status = settings_methods(s, &config->layer, error);
+  status = settings_methods(s, config->max_length, &config->layer, error);
   return status ? status : th_transformer_check(config, error);
 }
 

@@ -185,6 +185,31 @@ th_var *th_linear_attention(th_var *q, th_var *k, th_var *v, const th_linear_att
 /* Its weights [B,H,Tq,Tk], from small ops, under any mask; rows sum to 1, or see nothing and are 0. */
 th_var *th_linear_attention_weights(th_var *q, th_var *k, const th_mask *mask);
 
+/* LSH attention (Kitaev, Kaiser & Levskaya 2020, section 2): softmax over what falls into the same bucket. qk [B,H,T,D] are
+ * queries and, each over its length, keys; v [B,H,T,V]: gives [B,H,T,V], a view of [B,T,H,V].
+ *
+ * In each round a key's bucket is the place of the largest of [x R; -x R], R [D, buckets / 2] normal and a head's own. Tokens
+ * are sorted by bucket, then place, and each bucket is cut into chunks. A query sees the keys of its chunk and the one
+ * before, in any round, once; itself only if it sees nothing else. Time and memory grow with T rounds, not T T. Which keys
+ * a query sees has no gradient. (The paper cuts all buckets together: there a later token moves the borders before it.) */
+#define TH_LSH_BUCKETS_MAX (1 << 20)
+typedef struct th_lsh_options {
+  int64_t rounds;  /* at least 1 */
+  int64_t buckets; /* even, or 1: no hashing */
+  int64_t chunk;   /* at least 1 */
+  bool causal;     /* query i sees keys up to i */
+  const int32_t *
+      length; /* [B]: tokens from here on are padding, whose rows are 0; NULL: none. Read during the call only */
+  double scale;               /* 0: 1 / sqrt(D) */
+  th_random random;           /* of R: the same stream gives the same buckets */
+  const int32_t *head_number; /* [H]: whose R each head has; NULL: 0, 1, .. */
+} th_lsh_options;
+th_var *th_lsh_attention(th_var *qk, th_var *v, const th_lsh_options *options);
+/* Its two ingredients, to build it from small ops: rows of x [..,D] over their lengths (and a trace, so that 0 stays 0) ... */
+th_var *th_unit_length(th_var *x);
+/* ... and which keys queries see, TH_U8 [B,H,T,T] in the tape's memory: *visible stays empty after an error. */
+bool th_lsh_visible(th_var *qk, const th_lsh_options *options, th_tensor *visible);
+
 /* Rotary position embedding (Su et al. 2021, "RoFormer", equation 34): neighbours x_2i, x_2i+1 in row t of x
  * [..,T,D], D even, are turned by the angle whose cosine and sine are turns_2i, turns_2i+1 in row t of turns
  * [T,D]: a product of complex numbers. `turns` is of x's type, its rows dense, gets no gradient, and its memory
@@ -296,6 +321,7 @@ th_var *th_here(th_var *made, const char *file, int line);
 #define th_expected_open(...) th_here(th_expected_open(__VA_ARGS__), __FILE__, __LINE__)
 #define th_cross_entropy(...) th_here(th_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
 #define th_elu_plus_one(...) th_here(th_elu_plus_one(__VA_ARGS__), __FILE__, __LINE__)
+#define th_lsh_attention(...) th_here(th_lsh_attention(__VA_ARGS__), __FILE__, __LINE__)
 #define th_linear_attention(...) th_here(th_linear_attention(__VA_ARGS__), __FILE__, __LINE__)
 #define th_linear_attention_weights(...) th_here(th_linear_attention_weights(__VA_ARGS__), __FILE__, __LINE__)
 #define th_attention(...) th_here(th_attention(__VA_ARGS__), __FILE__, __LINE__)

@@ -181,7 +181,7 @@ typedef struct th_nn_method {
   int64_t shared_width; /* collaborative: of the queries and keys that all heads share */
   int64_t window;       /* local: keys less than so far away are seen */
   int64_t rounds;       /* LSH: of hashing, at least 1 */
-  int64_t buckets;      /* LSH: even, or 1 for no hashing; 0: as many as fill one chunk each */
+  int64_t buckets;      /* LSH: even, or 1 for no hashing */
   int64_t chunk;        /* LSH: keys of a chunk, at least 1 */
 } th_nn_method;
 

@@ -60,15 +60,11 @@ static bool linear_attention_forward(th_var *out) {
   return true;
 }
 
-static th_tensor grad_or_none(th_var *x) {
-  const th_tensor *g = th_grad(x);
-  return g ? *g : (th_tensor){0};
-}
-
 static void linear_attention_backward(th_var *out) {
   th_linear_job *j = out->saved;
   th_view_permute(&j->gout, &out->grad, (int[]){0, 2, 1, 3});
-  j->gq = grad_or_none(out->in[0]), j->gk = grad_or_none(out->in[1]), j->gv = grad_or_none(out->in[2]);
+  j->gq = th_grad_or_none(out->in[0]), j->gk = th_grad_or_none(out->in[1]),
+  j->gv = th_grad_or_none(out->in[2]);
   if (!th_keep_tensor(out->tape, &j->gsums, j->q.dtype, 4, j->sums.shape)) return;
   if (j->gv.data && !th_keep_tensor(out->tape, &j->gextended, j->q.dtype, 4, j->extended.shape)) return;
   th_k_linear_attention_backward(th_tape_pool(out->tape), j);
@@ -77,18 +73,10 @@ static void linear_attention_backward(th_var *out) {
 const th_op th_op_linear_attention = {"linear_attention", linear_attention_forward, linear_attention_backward,
                                       false};
 
-/* Rows dense, each in a place of its own. */
-static th_var *as_rows(th_var *x) {
-  const th_tensor *v = &x->value;
-  bool fits = v->ndim != 4 || (v->stride[3] == 1 && v->stride[2] >= v->shape[3]);
-  for (int i = 0; fits && v->ndim == 4 && i < 2; i++) fits = v->shape[i] == 1 || v->stride[i] > 0;
-  return fits ? x : th_contiguous(x);
-}
-
 th_var *th_linear_attention(th_var *q, th_var *k, th_var *v, const th_linear_attention_options *options) {
   settings s = {0};
   if (options) s = (settings){options->causal, options->key_length, options->state};
-  th_var *in[] = {th_elu_plus_one(q), th_elu_plus_one(k), as_rows(v)};
+  th_var *in[] = {th_elu_plus_one(q), th_elu_plus_one(k), th_as_heads(v)};
   th_var *out = th_apply(&th_op_linear_attention, 3, in, &s, sizeof s);
   return th_tape_error(out->tape) ? out : th_permute(out, (int[]){0, 2, 1, 3});
 }

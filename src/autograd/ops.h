@@ -14,6 +14,10 @@ const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t least, int
 /* Bytes [count] in the tape's memory: 1 with probability 1 - p. NULL: no memory, and the tape knows. */
 uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count);
 
+th_tensor th_grad_or_none(th_var *x); /* its gradient; data NULL where none is wanted */
+
+/* x [B,H,T,D] as the kernels of attention take it: rows dense, each in a place of its own (no repeated axes). */
+th_var *th_as_heads(th_var *x);
 /* x [B,K,S,D], each head as often as H / K: [B,H,S,D]. As it is, if K does not divide H. */
 th_var *th_repeat_heads(th_var *x, int64_t heads);
 
@@ -27,7 +31,7 @@ bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /*
   X(matmul) X(linear) \
   X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) \
   X(sum) X(mean) X(max) \
-  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(linear_attention) X(rotary)
+  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(linear_attention) X(lsh_attention) X(rotary)
 /* clang-format on */
 
 #define TH_DECLARE_OP(name) extern const th_op th_op_##name;

@@ -63,16 +63,12 @@ static bool attention_forward(th_var *out) {
   return true;
 }
 
-static th_tensor grad_or_none(th_var *x) {
-  const th_tensor *g = th_grad(x);
-  return g ? *g : (th_tensor){0};
-}
-
 static void attention_backward(th_var *out) {
   th_attention_job *job = out->saved;
   if (!th_keep_tensor(out->tape, &job->gscores, job->q.dtype, 4, job->weights.shape)) return;
   th_view_permute(&job->gout, &out->grad, (int[]){0, 2, 1, 3});
-  job->gq = grad_or_none(out->in[0]), job->gk = grad_or_none(out->in[1]), job->gv = grad_or_none(out->in[2]);
+  job->gq = th_grad_or_none(out->in[0]), job->gk = th_grad_or_none(out->in[1]),
+  job->gv = th_grad_or_none(out->in[2]);
   th_k_attention_backward(th_tape_pool(out->tape), job);
   const th_tensor *gbias = out->inputs > 3 ? th_grad(out->in[3]) : NULL;
   if (gbias) th_k_axpy(th_tape_pool(out->tape), 1, &job->gscores, gbias);
@@ -80,8 +76,7 @@ static void attention_backward(th_var *out) {
 
 const th_op th_op_attention = {"attention", attention_forward, attention_backward, false};
 
-/* The kernel takes whole matrices: rows dense, each with its own place (no repeated axes). */
-static th_var *as_heads(th_var *x) {
+th_var *th_as_heads(th_var *x) {
   const th_tensor *v = &x->value;
   bool fits = v->ndim != 4 || (v->stride[3] == 1 && (v->shape[2] == 1 || v->stride[2] >= v->shape[3]));
   for (int i = 0; fits && v->ndim == 4 && i < 2; i++) fits = v->shape[i] == 1 || v->stride[i] > 0;
@@ -97,7 +92,7 @@ th_var *th_attention(th_var *q, th_var *k, th_var *v, const th_attention_options
   th_attention_options none = {0};
   if (!options) options = &none;
   sdpa_settings s = {options->mask, scale_of(q, options), options->dropout};
-  th_var *in[] = {as_heads(q), as_heads(k), as_heads(v), options->bias};
+  th_var *in[] = {th_as_heads(q), th_as_heads(k), th_as_heads(v), options->bias};
   th_var *out = th_apply(&th_op_attention, options->bias ? 4 : 3, in, &s, sizeof s);
   return th_tape_error(out->tape) ? out : th_permute(out, (int[]){0, 2, 1, 3});
 }

@@ -165,6 +165,11 @@ th_tensor *th_grad(th_var *x) {
   return &x->grad;
 }
 
+th_tensor th_grad_or_none(th_var *x) {
+  const th_tensor *g = th_grad(x);
+  return g ? *g : (th_tensor){0};
+}
+
 /* ---- leaves -------------------------------------------------------------------------------------------- */
 
 static th_var *new_var(th_tape *tape) {

@@ -123,7 +123,7 @@ th_status th_nn_method_check(const th_nn_method *m, int64_t heads, bool cross, t
                  {"the shared width", TH_ATTENTION_COLLABORATIVE, m->shared_width, 1},
                  {"the window", TH_ATTENTION_LOCAL, m->window, 1},
                  {"rounds", TH_ATTENTION_LSH, m->rounds, 1},
-                 {"buckets", TH_ATTENTION_LSH, m->buckets, 0},
+                 {"buckets", TH_ATTENTION_LSH, m->buckets, 1},
                  {"the chunk", TH_ATTENTION_LSH, m->chunk, 1}};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
     long long value = (long long)numbers[i].value, least = (long long)numbers[i].least;
@@ -179,8 +179,52 @@ static th_var *linear_weights(const th_seen *seen, const th_attention_options *o
   return th_linear_attention_weights(seen->query, seen->key, &o->mask);
 }
 
-static th_var *weights_of(const th_nn_attention *layer, const th_seen *seen, const th_attention_options *o) {
+/* The hash of training is another at each step, that of evaluation always one. */
+static th_lsh_options lsh_options(const th_nn_attention *layer, th_tape *tape,
+                                  const th_attention_options *o) {
+  const th_nn_method *m = &layer->method;
+  if (o->mask.allowed)
+    th_tape_fail(tape, TH_EINVAL, "LSH attention", "keys cannot be hidden one by one, by a mask of them");
+  return (th_lsh_options){.rounds = m->rounds,
+                          .buckets = m->buckets,
+                          .chunk = m->chunk,
+                          .causal = o->mask.causal,
+                          .length = o->mask.key_length,
+                          .scale = o->scale,
+                          .head_number = layer->number,
+                          .random = th_tape_training(tape) ? th_tape_draw(tape) : (th_random){0}};
+}
+
+/* Of x [B,H,S,..] the rows of the newest queries: [B,H,T,..]. */
+static th_var *newest(th_var *x, const th_seen *seen) {
+  int64_t all = x->value.shape[2], asked = seen->query->value.shape[2];
+  return th_tape_error(x->tape) || all == asked ? x : th_slice(x, 2, all - asked, all);
+}
+
+static th_var *lsh_say(const th_nn_attention *layer, const th_seen *seen, const th_attention_options *o) {
+  th_lsh_options options = lsh_options(layer, seen->key->tape, o);
+  return newest(th_lsh_attention(seen->key, seen->value, &options), seen);
+}
+
+/* seen->mask becomes what the rounds let it see. */
+static th_var *lsh_weights(const th_nn_attention *layer, th_seen *seen, const th_attention_options *o) {
+  th_tape *tape = seen->key->tape;
+  th_lsh_options options = lsh_options(layer, tape, o);
+  th_mask *mask = th_keep(tape, sizeof *mask);
+  th_tensor *visible = th_keep(tape, 2 * sizeof *visible);
+  if (!mask || !visible || !th_lsh_visible(seen->key, &options, visible)) return seen->key;
+  int64_t all = visible->shape[2];
+  th_view_slice(&visible[1], &visible[0], 2, all - seen->query->value.shape[2], all);
+  *mask = (th_mask){.allowed = &visible[1]};
+  seen->mask = mask;
+  seen->key = th_unit_length(seen->key);
+  return th_attention_weights(seen->query, seen->key,
+                              &(th_attention_options){.mask = *mask, .scale = o->scale});
+}
+
+static th_var *weights_of(const th_nn_attention *layer, th_seen *seen, const th_attention_options *o) {
   switch (layer->method.kind) {
+  case TH_ATTENTION_LSH: return lsh_weights(layer, seen, o);
   case TH_ATTENTION_LINEAR: return linear_weights(seen, o);
   case TH_ATTENTION_TALKING: return talking_weights(layer, seen, o);
   default: return th_attention_weights(seen->query, seen->key, o);
@@ -206,6 +250,7 @@ th_var *th_nn_heads_say(const th_nn_attention *layer, th_seen *seen, const th_at
                         bool open) {
   if (open) return say_openly(layer, seen, o);
   switch (layer->method.kind) {
+  case TH_ATTENTION_LSH: return lsh_say(layer, seen, o);
   case TH_ATTENTION_LINEAR: return linear_say(seen, o);
   case TH_ATTENTION_TALKING:
     return th_matmul(th_dropout(talking_weights(layer, seen, o), o->dropout), seen->value);

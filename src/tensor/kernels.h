@@ -156,6 +156,30 @@ typedef struct th_linear_job {
 void th_k_linear_attention(th_pool *pool, const th_linear_job *job);
 void th_k_linear_attention_backward(th_pool *pool, const th_linear_job *job);
 
+/* LSH attention. q, k [B,H,T,D], k of length 1, v and out [B,H,T,V]: unit stride last. */
+typedef struct th_lsh_job {
+  th_tensor q, k, v, out;
+  int64_t rounds, buckets, chunk;
+  const int32_t *head_number; /* [H] or NULL for 0, 1, ..: whose rotations each head has */
+  bool causal;
+  const int32_t *length; /* [B] or NULL; rows from here on are 0 */
+  double scale;
+  th_random random;
+  th_tensor rotations; /* scratch [H,rounds,buckets / 2,D]; data NULL: one bucket */
+  th_tensor top, mass; /* [B,H,T]: log of the sum of exponentials; above 0 where a key was seen */
+  th_tensor along;     /* scratch of backward, likewise */
+  int32_t *bucket, *chunk_of, *order; /* [B,H,rounds,T] */
+  th_tensor scratch;                  /* [tasks, th_lsh_scratch] */
+  th_tensor gout, gq, gk, gv;
+} th_lsh_job;
+int64_t th_lsh_chunk(int64_t chunk, int64_t length); /* no longer than the sequence */
+int64_t th_lsh_scratch(int64_t length, int64_t chunk, int64_t buckets, int64_t depth, int64_t width,
+                       bool backward);
+void th_k_lsh_hash(th_pool *pool, const th_lsh_job *job); /* first: fills bucket, chunk_of and order */
+void th_k_lsh_attention(th_pool *pool, const th_lsh_job *job);
+void th_k_lsh_attention_backward(th_pool *pool, const th_lsh_job *job);
+void th_k_lsh_visible(const th_lsh_job *job, uint8_t *visible); /* [B,H,T,T] */
+
 /* ---- over whole parameter blocks ---------------------------------------------------------------- */
 
 double th_k_sum_of_squares(const th_tensor *x); /* contiguous; in double, fixed order */

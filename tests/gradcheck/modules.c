@@ -157,6 +157,7 @@ METHOD(local_self, forward_self, .kind = TH_ATTENTION_LOCAL, .window = 2)
 METHOD(linear_self, forward_self, .kind = TH_ATTENTION_LINEAR)
 METHOD(linear_cross, forward_cross, .kind = TH_ATTENTION_LINEAR)
 METHOD(linear_tapped, forward_tapped, .kind = TH_ATTENTION_LINEAR)
+METHOD(lsh_self, forward_self, .kind = TH_ATTENTION_LSH, .rounds = 2, .buckets = 2, .chunk = 2)
 METHOD(talking_self, forward_self, .kind = TH_ATTENTION_TALKING)
 METHOD(talking_cross, forward_cross, .kind = TH_ATTENTION_TALKING)
 
@@ -346,6 +347,7 @@ const gradcheck_case module_cases[] = {
     MODULE("linear attention", "self", linear_self),
     MODULE("linear attention", "cross", linear_cross),
     MODULE("linear attention", "tapped", linear_tapped),
+    MODULE("LSH attention", "self", lsh_self),
     MODULE("talking heads", "self", talking_self),
     MODULE("talking heads", "cross", talking_cross),
     MODULE("disagreement", "subspace", subspace),

@@ -221,6 +221,26 @@ static int linear_weights(th_tape *tape, th_var *const *in, th_var **out, void *
   return 1;
 }
 
+/* The step of a finite difference changes no bucket here, where tokens are far from the borders between them. */
+static int lsh_attention(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  static const int32_t length[] = {9, 6};
+  const th_lsh_options options = {
+      .rounds = 2, .buckets = 4, .chunk = 2, .length = length, .random = {.seed = 4, .stream = 2}};
+  (void)tape, (void)context;
+  out[0] = th_lsh_attention(in[0], in[1], &options);
+  return 1;
+}
+
+static int lsh_causal(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  const th_lsh_options options = {
+      .rounds = 3, .buckets = 4, .chunk = 3, .causal = true, .random = {.seed = 4, .stream = 2}};
+  (void)tape, (void)context;
+  out[0] = th_lsh_attention(in[0], in[1], &options);
+  return 1;
+}
+
+FUNCTION(unit_length, th_unit_length(in[0]))
+
 /* q, k and v as column slices of one [B,T,3*H*D], split into heads: what a fused projection gives. */
 static int attention_on_views(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   (void)tape, (void)context;
@@ -321,6 +341,9 @@ const gradcheck_case op_cases[] = {
      0,
      0,
      NULL},
+    {"lsh_attention", "", lsh_attention, 2, {SHAPE(2, 2, 9, 4), SHAPE(2, 2, 9, 3)}, 0, 0, NULL},
+    {"lsh_attention", "causal", lsh_causal, 2, {SHAPE(1, 2, 11, 4), SHAPE(1, 2, 11, 2)}, 0, 0, NULL},
+    {"div", "unit length", unit_length, 1, {SHAPE(2, 3, 4)}, 0, 0, NULL},
     {"attention", "heads as views", attention_on_views, 1, {SHAPE(2, 3, 12)}, 0, 0, NULL},
     {"rotary", "and of a view", rotary, 2, {SHAPE(2, 3, 4), SHAPE(3, 2, 4)}, 0, 0, NULL},
     {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};
