@@ -131,7 +131,8 @@ int main(int argc, const char **argv) {
                    .seed = 1,
                    .threads = 1,
                    .rate = 0.002}};
-#define NUMBER(name, what) {#name, 0, POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &b.o.name, 0, what, "N"}
+#define NUMBER(name, what) \
+  { #name, 0, POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &b.o.name, 0, what, "N" }
   struct poptOption table[] = {
       NUMBER(length, "of 0 w 0 w, an even number of chunks"),
       NUMBER(rounds, "of hashing in training, 0: full attention"),
@@ -144,7 +145,8 @@ int main(int argc, const char **argv) {
       NUMBER(threads, "processor threads"),
       {"rate", 0, POPT_ARG_DOUBLE | POPT_ARGFLAG_SHOW_DEFAULT, &b.o.rate, 0, "of learning", "X"},
       POPT_AUTOHELP POPT_TABLEEND};
-  th_error error = {.text = "want positive numbers, chunks that divide the length, and a batch that divides 256"};
+  th_error error = {.text =
+                        "want positive numbers, chunks that divide the length, and a batch that divides 256"};
   poptContext context = poptGetContext("duplication", argc, argv, table, 0);
   int code = poptGetNextOpt(context);
   if (code < -1) fprintf(stderr, "duplication: %s: %s\n", poptBadOption(context, 0), poptStrerror(code));

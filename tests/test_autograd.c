@@ -553,7 +553,22 @@ static void set_up(props *p, th_tape *other) {
   X(72, TH_EINVAL, "lsh_attention: 0 rounds, chunks of 2: want 1 or more of each", \
     th_lsh_attention(p->qkv, p->qkv, &(th_lsh_options){.chunk = 2})) \
   X(73, TH_EINVAL, "lsh_attention: 3 buckets: want an even number, at most 1048576, or 1 for no hashing", \
-    th_lsh_attention(p->qkv, p->qkv, &(th_lsh_options){.rounds = 1, .chunk = 2, .buckets = 3}))
+    th_lsh_attention(p->qkv, p->qkv, &(th_lsh_options){.rounds = 1, .chunk = 2, .buckets = 3})) \
+  X(74, TH_ESHAPE, "reversible: a stream [2,3] and what is added [5]: want one shape", \
+    th_reversible(th_stream(p->a23), p->a5, 0, NULL, itself, NULL, 0)) \
+  X(75, TH_ESHAPE, "streams_end: streams [2,3] and [5]: want one shape", th_streams_end(p->a23, p->a5)) \
+  X(76, TH_ESHAPE, "recompute: matmul: [2,3] x [2,3]: inner sizes 3 and 2 differ", \
+    th_recompute(p->a23, 0, NULL, times_itself, NULL, 0))
+
+static th_var *itself(th_var *x, th_var *const *others, const void *context) {
+  (void)others, (void)context;
+  return x;
+}
+
+static th_var *times_itself(th_var *x, th_var *const *others, const void *context) {
+  (void)others, (void)context;
+  return th_matmul(x, x);
+}
 
 #define DEFINE_FAILURE(number, status, text, op) \
   static th_var *failure_##number(props *p) { return op; }
@@ -588,8 +603,8 @@ Test(autograd, every_op_says_in_one_line_what_does_not_fit) {
 }
 
 Test(autograd, every_op_that_can_fail_is_among_the_failures) {
-  static const char *const any_shape =
-      " scale neg exp log sqrt tanh sigmoid relu elu_plus_one gelu_tanh gelu_erf hard_concrete contiguous ";
+  static const char *const any_shape = " scale neg exp log sqrt tanh sigmoid relu elu_plus_one gelu_tanh "
+                                       "gelu_erf hard_concrete contiguous stream ";
   int count;
   const th_op *const *ops = th_ops(&count);
   for (int i = 0; i < count; i++) {

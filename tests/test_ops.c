@@ -353,6 +353,41 @@ static th_tensor plain_one_bucket(desk *d, const th_tensor *qk, const th_tensor 
 OP(lsh_attention, th_lsh_attention(in[0], in[1], &(th_lsh_options){.rounds = 1, .buckets = 1, .chunk = 20}),
    plain_one_bucket(d, &in[0], &in[1]))
 
+/* ---- what is computed again: on its tape the same ------------------------------------------------- */
+
+static th_var *square_and_more(th_var *x, th_var *const *others, const void *context) {
+  th_var *scaled = th_scale(th_tanh(x), *(const double *)context);
+  return th_dropout(th_mul(scaled, others[0]), 0.25);
+}
+
+static double tanh_scaled(double x) { return 1.5 * tanh(x); }
+
+static th_tensor plain_branch(desk *d, const th_tensor *x, const th_tensor *other, bool training) {
+  th_tensor t = plain_each(d, x, tanh_scaled), y = plain_pair(d, &t, other, mul2);
+  return training ? plain_kept(d, &y, 0.25) : y;
+}
+
+static th_tensor plain_streams(desk *d, const th_tensor *in) {
+  th_tensor f = plain_branch(d, &in[1], &in[2], false), a = plain_pair(d, &in[0], &f, add2);
+  th_tensor g = plain_branch(d, &a, &in[2], false), b = plain_pair(d, &in[1], &g, add2);
+  th_tensor sum = plain_pair(d, &a, &b, add2), half = desk_zeros(d, TH_F64, SHAPE(1));
+  P(&half)[0] = 0.5;
+  return plain_pair(d, &sum, &half, mul2);
+}
+
+static th_var *two_streams(th_var *const *in) {
+  double factor = 1.5;
+  th_var *a = th_stream(in[0]), *b = th_stream(in[1]), *more[] = {in[2]};
+  a = th_reversible(a, b, 1, more, square_and_more, &factor, sizeof factor);
+  b = th_reversible(b, a, 1, more, square_and_more, &factor, sizeof factor);
+  return th_streams_end(a, b);
+}
+
+OP(recompute,
+   th_recompute((training(tape, 9), in[0]), 1, &in[1], square_and_more, &(double){1.5}, sizeof(double)),
+   plain_branch(d, &in[0], &in[1], true))
+OP(stream, th_stream(in[0]), plain_reshape(d, &in[0], in[0].ndim, in[0].shape))
+OP(streams, two_streams(in), plain_streams(d, in))
 /* ---- rotary ---------------------------------------------------------------------------------- */
 
 static double angle_at(int64_t row, int64_t pair) { return 0.7 * (double)row - 0.3 * (double)pair + 0.2; }
@@ -520,6 +555,10 @@ static const op_case shaped[] = {
          OF(2, 3, 5, 2)),
     CASE("matmul", "weights of linear attention", 3, linear_attention_open, OF(2, 3, 5, 4), OF(2, 3, 5, 4),
          OF(2, 3, 5, 2)),
+    CASE("recompute", "with dropout", 2, recompute, OF(3, 5), OF(3, 5)),
+    CASE("stream", "", 1, stream, OF(3, 5)),
+    CASE("reversible", "two sums", 3, streams, OF(3, 5), OF(3, 5), OF(3, 5)),
+    CASE("streams_end", "after two sums", 3, streams, OF(3, 5), OF(3, 5), OF(3, 5)),
     CASE("lsh_attention", "one bucket", 2, lsh_attention, OF(2, 3, 17, 4), OF(2, 3, 17, 5)),
     CASE("attention", "with dropout", 3, attention_kept, QKV),
     CASE("attention", "heads as views", 1, attention_views, OF(2, 5, 18)),

@@ -48,16 +48,34 @@ Test(translate_attention, every_command_reads_every_kind) {
     works("train " SMALL " --steps 30 %s --out run", kinds[i].flags);
     works("eval run --json");
     works("gradcheck run");
-    cr_assert_eq(decode("run", "A B C\nC A\n"), 0, "%s: %s", kinds[i].name, last.err);
+    cr_assert_eq(decode("run", "ABC\nCA\n"), 0, "%s: %s", kinds[i].name, last.err);
     char *kept = strdup(last.out);
-    cr_assert_eq(filter("A B C\nC A\n", "decode run --no-cache"), 0, "%s", last.err);
+    cr_assert_eq(filter("ABC\nCA\n", "decode run --no-cache"), 0, "%s", last.err);
     cr_expect_str_eq(last.out, kept, "%s", kinds[i].name);
     free(kept);
-    cr_assert_eq(filter("A B C\n", "decode run --beam 3 --attention look.npy"), 0, "%s", last.err);
+    cr_assert_eq(filter("ABC\n", "decode run --beam 3 --attention look.npy"), 0, "%s", last.err);
     works("heads run --sequences 10");
     cr_expect(exists("run/heads/report.html") && exists("run/heads/atlas.png"), "%s", kinds[i].name);
     remove_tree("run");
   }
+}
+
+#define REVERSIBLE " --reversible yes --norm pre --feed-forward-chunks 3"
+
+Test(translate_attention, a_reversible_run_is_one_like_any_other) {
+  works(RUN REVERSIBLE " --steps 10 --threads 1 --out whole");
+  works(RUN REVERSIBLE " --steps 5 --threads 2 --out halves");
+  works("train --out halves --steps 10");
+  assert_same_run("halves", "whole");
+  works("gradcheck whole");
+  cr_assert_eq(decode("whole", "ABC\nCA\n"), 0, "%s", last.err);
+  char *kept = strdup(last.out);
+  cr_assert_eq(filter("ABC\nCA\n", "decode whole --no-cache"), 0, "%s", last.err);
+  cr_expect_str_eq(last.out, kept);
+  free(kept);
+  works("heads whole --sequences 10");
+  works("prune whole --heads enc0.0 --out smaller");
+  works("eval smaller --json");
 }
 
 Test(translate_attention, flags_that_do_not_go_together_are_refused) {
@@ -72,7 +90,8 @@ Test(translate_attention, flags_that_do_not_go_together_are_refused) {
        "linear attention has no queries and keys for rotary positions"},
       {"--attention lsh --positions alibi", "lsh attention has no scores for ALiBi or relative positions"},
       {"--attention lsh --hash-buckets 3", "3 buckets: want an even number, or 1 for no hashing"},
-      {"--cross-attention local", "--cross-attention"}};
+      {"--cross-attention local", "--cross-attention"},
+      {"--reversible yes --norm post", "--reversible yes wants --norm pre, too"}};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
     refuses(2, wrong[i].text, "train " SMALL " %s --out run", wrong[i].flags);
 }

@@ -92,6 +92,10 @@ static const setting table[] = {
     {"hash-buckets", WHOLE, AT(hash_buckets), 0, 1e6, NULL, "0", "0", false,
      "lsh: an even number (0: as fill a chunk each in the longest sequence; 1: no hashing)"},
     {"hash-chunk", WHOLE, AT(hash_chunk), 0, 1e6, NULL, "0", "0", false, "lsh: keys in a chunk (0: 8)"},
+    {"reversible", CHOICE, AT(reversible), 0, 0, "no|yes", "no", "no", false,
+     "layers that keep nothing for backward and compute it again; wants --norm pre"},
+    {"feed-forward-chunks", WHOLE, AT(feed_forward_chunks), 0, 1e6, NULL, "0", "0", false,
+     "the feed-forward's rows in N parts, each computed again in backward (0: at once)"},
     {"dropout", REAL, AT(dropout), 0, 0.99, NULL, "0", "0.1", false, "probability of dropping an activation"},
     {"head-dropout", REAL, AT(head_dropout), 0, 0.99, NULL, "0", "0", false,
      "probability of dropping a whole attention head, for each sequence"},
@@ -445,6 +449,8 @@ static th_status check_choices(const settings *s, th_error *error) {
   if (s->gate_penalty > 0 && !strcmp(s->head_gates, "none"))
     return th_error_set(error, TH_EINVAL, "--gate-penalty %g wants gates: --head-gates l0, too",
                         s->gate_penalty);
+  if (!strcmp(s->reversible, "yes") && strcmp(s->norm, "pre") != 0)
+    return th_error_set(error, TH_EINVAL, "--reversible yes wants --norm pre, too");
   if ((strcmp(s->disagreement, "none") != 0) != (s->disagreement_weight > 0))
     return th_error_set(error, TH_EINVAL,
                         "--disagreement %s with --disagreement-weight %g: want both, or neither",
@@ -483,10 +489,12 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
                 .dropout = s->dropout,
                 .head_gates = !strcmp(s->head_gates, "l0"),
                 .head_dropout = s->head_dropout,
+                .feed_forward_chunks = s->feed_forward_chunks,
                 .norm_first = pre},
       .positions =
           (th_positions)choice_of(table[row_of("positions")].choices, s->positions), /* in this order */
       .weights = !strcmp(s->weights, "xavier") ? TH_WEIGHTS_XAVIER : TH_WEIGHTS_PAPER,
+      .reversible = !strcmp(s->reversible, "yes"),
       .final_norm = !strcmp(s->final_norm, "yes") || (pre && !strcmp(s->final_norm, "auto")),
       .tie_source = tie_source,
       .tie_output = tie_all || !strcmp(s->tie, "output")};

@@ -23,7 +23,9 @@ typedef struct settings {
   char norm[16], final_norm[16], activation[16], positions[16], tie[16], weights[16];
   char attention[16], cross_attention[16]; /* methods.h */
   int64_t key_heads, shared_width, window, hash_rounds, hash_buckets,
-      hash_chunk; /* 0: what suits the model */
+      hash_chunk;      /* 0: what suits the model */
+  char reversible[16]; /* no or yes */
+  int64_t feed_forward_chunks;
   double dropout, head_dropout, label_smoothing;
   char head_gates[16], disagreement[16]; /* none or l0; none, subspace, positions or outputs */
   double gate_penalty, disagreement_weight;

@@ -216,6 +216,28 @@ bool th_lsh_visible(th_var *qk, const th_lsh_options *options, th_tensor *visibl
  * must live until the reset; th_turns in nn.h fills it. */
 th_var *th_rotary(th_var *x, const th_tensor *turns);
 
+/* ---- without keeping ------------------------------------------------------------------------------------
+ * A branch makes a result from x and others on x's tape, which is not the caller's: it may use them, parameters, constants
+ * and its context, of which the tape has a copy. What it makes on the way is gone when it returns, and made again, with the
+ * same draws, when gradients are wanted: that is one forward pass more. */
+#define TH_BRANCH_MORE 4 /* most others */
+typedef th_var *th_branch(th_var *x, th_var *const *others, const void *context);
+
+/* branch(x, others): Chen et al. 2016, section 3. Pointers in the context must hold until backward. */
+th_var *th_recompute(th_var *x, int more, th_var *const *others, th_branch *branch, const void *context,
+                     size_t bytes);
+
+/* Reversible sums (Gomez et al. 2017, section 3.1; Kitaev et al. 2020, section 3): two streams, each in the memory of its
+ * th_stream, are changed in turn,
+ *   a = th_reversible(a, b, ..)          a + branch(b, others), in a's place; the old a is gone
+ *   b = th_reversible(b, a, ..)
+ * and joined, (a + b) / 2, by th_streams_end, which every chain must have. Backward takes what was added off again, to
+ * rounding. So a chain of any length keeps two streams and their gradients, and nothing else of this size. */
+th_var *th_stream(th_var *x); /* a copy of x, as a stream begins */
+th_var *th_reversible(th_var *a, th_var *b, int more, th_var *const *others, th_branch *branch,
+                      const void *context, size_t bytes);
+th_var *th_streams_end(th_var *a, th_var *b);
+
 /* ---- an op of your own ------------------------------------------------------------------------------
  * See examples/own_op.c. */
 struct th_op {
@@ -321,6 +343,10 @@ th_var *th_here(th_var *made, const char *file, int line);
 #define th_expected_open(...) th_here(th_expected_open(__VA_ARGS__), __FILE__, __LINE__)
 #define th_cross_entropy(...) th_here(th_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
 #define th_elu_plus_one(...) th_here(th_elu_plus_one(__VA_ARGS__), __FILE__, __LINE__)
+#define th_recompute(...) th_here(th_recompute(__VA_ARGS__), __FILE__, __LINE__)
+#define th_stream(...) th_here(th_stream(__VA_ARGS__), __FILE__, __LINE__)
+#define th_reversible(...) th_here(th_reversible(__VA_ARGS__), __FILE__, __LINE__)
+#define th_streams_end(...) th_here(th_streams_end(__VA_ARGS__), __FILE__, __LINE__)
 #define th_lsh_attention(...) th_here(th_lsh_attention(__VA_ARGS__), __FILE__, __LINE__)
 #define th_linear_attention(...) th_here(th_linear_attention(__VA_ARGS__), __FILE__, __LINE__)
 #define th_linear_attention_weights(...) th_here(th_linear_attention_weights(__VA_ARGS__), __FILE__, __LINE__)

@@ -339,6 +339,8 @@ typedef struct th_nn_feed_forward { /* section 3.3: W2 act(W1 x + b1) + b2 */
   th_nn_linear first, second;
   th_activation activation;
   double dropout;
+  int64_t
+      chunks; /* of rows; with more than 1 the hidden rows of one are all that is ever there: Kitaev et al. 2020, section 3 */
 } th_nn_feed_forward;
 th_nn_feed_forward th_nn_feed_forward_make(th_params *set, const char *name, int64_t width, int64_t hidden,
                                            th_activation activation, double dropout);
@@ -350,6 +352,8 @@ typedef struct th_nn_layer_config {
   int64_t key_width, value_width;          /* per head; 0: width / heads */
   th_activation activation;
   double dropout;
+  int64_t
+      feed_forward_chunks; /* rows are gone through in so many parts, each computed again in backward; 0 or 1: at once */
   bool head_gates;     /* a hard concrete gate for each head: Voita et al. 2019, section 5 */
   double head_dropout; /* of whole heads: Zhou et al. 2020 */
   bool norm_first;     /* pre-norm: x + f(norm(x)); otherwise post-norm, as in the paper: norm(x + f(x)) */
@@ -367,10 +371,6 @@ th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name,
                                              const th_nn_layer_config *config, int layer);
 th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *layer, th_var *x, const th_mask *mask,
                                     const th_tap *tap);
-/* The layer under a causal mask on the newest tokens alone: x [B,n,E]. `self` remembers the tokens before
- * them, and now them. */
-th_var *th_nn_encoder_layer_step(const th_nn_encoder_layer *layer, th_var *x, th_nn_cache *self,
-                                 const th_tap *tap);
 
 typedef struct th_nn_decoder_layer {
   th_nn_attention self, cross;
@@ -383,11 +383,6 @@ th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name,
                                              const th_nn_layer_config *config, int layer);
 th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *layer, th_var *x, th_var *memory,
                                     const th_mask *self_mask, const th_mask *memory_mask, const th_tap *tap);
-
-/* The decoder layer on the newest tokens alone: x [B,n,E]. `self` remembers the tokens before them, and now
- * them; `cross` the memory. */
-th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *layer, th_var *x, th_nn_cache *self,
-                                 const th_nn_cache *cross, const th_mask *memory_mask, const th_tap *tap);
 
 /* ---- the Transformer ---------------------------------------------------------------------------------- */
 
@@ -412,6 +407,9 @@ typedef struct th_transformer_config {
   th_nn_layer_config layer;
   th_positions positions;
   th_weights weights;
+  /* Each stack is two streams, changed in turn, whose mean goes on: what its layers compute is not kept for backward, but
+   * computed again (Kitaev et al. 2020, section 3). Wants layer.norm_first. */
+  bool reversible;
   bool final_norm; /* a norm after the last layer of each stack: pre-norm wants it, the paper has none */
   bool tie_source; /* source and target share one embedding, the target's; one vocabulary, so one size */
   bool tie_output; /* the output's matrix is the target embedding: Press & Wolf 2017; section 3.4 */
@@ -466,6 +464,11 @@ th_var *th_transformer_encode(const th_transformer *model, th_tape *tape, const 
 /* target TH_I32 [B,T], what stands before each wanted token: logits [B,T,target_vocabulary]. */
 th_var *th_transformer_decode(const th_transformer *model, th_var *memory, const int32_t *source_length,
                               const th_tensor *target, const th_tap *tap);
+
+/* What the last norm, or without one the output layer, reads of the decoder, or of a decoder-only model (memory NULL):
+ * [B,T,E]. */
+th_var *th_transformer_residual(const th_transformer *model, th_tape *tape, th_var *memory,
+                                const int32_t *source_length, const th_tensor *target, const th_tap *tap);
 
 /* Decoder-only. tokens TH_I32 [B,T]: the logits of what follows each, [B,T,target_vocabulary]. Padding at the
  * end of a sequence needs no length: nothing before it sees it. */

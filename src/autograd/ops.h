@@ -6,6 +6,15 @@
 #include "../tensor/kernels.h"
 #include "tapehead/autograd.h"
 
+/* The tape on which branches of this one are computed, reset, and as it in all but whether it records; it draws from number
+ * `draws` on. Its memory stays until th_tape_free. NULL: no memory. */
+th_tape *th_tape_inner(th_tape *tape, uint64_t draws, bool recording);
+uint64_t th_tape_draws(const th_tape *tape); /* how many masks were drawn since the reset */
+void th_tape_draws_from(th_tape *tape, uint64_t draws);
+
+/* out fails as a branch has failed on the inner tape, and where. Always false. */
+bool th_fail_as(th_var *out, const th_tape *inner);
+
 th_random th_tape_draw(th_tape *tape); /* a fresh stream: the same for the same seed, step and order of ops */
 
 /* A copy of integer ids [..] in the tape's memory, each from least to n - 1. NULL after th_fail. */
@@ -31,7 +40,8 @@ bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /*
   X(matmul) X(linear) \
   X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) \
   X(sum) X(mean) X(max) \
-  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(linear_attention) X(lsh_attention) X(rotary)
+  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(linear_attention) X(lsh_attention) X(rotary) \
+  X(recompute) X(stream) X(reversible) X(streams_end)
 /* clang-format on */
 
 #define TH_DECLARE_OP(name) extern const th_op th_op_##name;

@@ -16,6 +16,7 @@ struct th_tape {
   th_var *last, *marked; /* the newest var, and the one at the mark */
   bool recording, training, anomaly;
   uint64_t seed, step, draws;
+  th_tape *inner; /* of what is computed again; NULL until it is wanted */
 };
 
 th_tape *th_tape_new(th_pool *pool) {
@@ -34,6 +35,7 @@ th_tape *th_tape_new(th_pool *pool) {
 
 void th_tape_free(th_tape *tape) {
   if (!tape) return;
+  th_tape_free(tape->inner);
   th_arena_free(tape->arena);
   free(tape);
 }
@@ -65,7 +67,9 @@ void th_tape_rewind(th_tape *tape) {
 
 const th_error *th_tape_error(const th_tape *tape) { return tape->error.status ? &tape->error : NULL; }
 th_pool *th_tape_pool(const th_tape *tape) { return tape->pool; }
-size_t th_tape_bytes(const th_tape *tape) { return th_arena_used(tape->arena); }
+size_t th_tape_bytes(const th_tape *tape) {
+  return th_arena_used(tape->arena) + (tape->inner ? th_tape_bytes(tape->inner) : 0);
+}
 void th_tape_record(th_tape *tape, bool on) { tape->recording = on; }
 bool th_tape_recording(const th_tape *tape) { return tape->recording; }
 void th_tape_train(th_tape *tape, bool on) { tape->training = on; }
@@ -84,6 +88,20 @@ th_random th_tape_draw(th_tape *tape) {
   return (th_random){tape->seed, DROPOUT_STREAMS | tape->step << DRAWS_PER_STEP_BITS | tape->draws++};
 }
 
+uint64_t th_tape_draws(const th_tape *tape) { return tape->draws; }
+void th_tape_draws_from(th_tape *tape, uint64_t draws) { tape->draws = draws; }
+
+th_tape *th_tape_inner(th_tape *tape, uint64_t draws, bool recording) {
+  if (!tape->inner && !(tape->inner = th_tape_new(tape->pool))) return NULL;
+  th_tape *inner = tape->inner;
+  th_tape_reset(inner);
+  inner->recording = recording;
+  inner->training = tape->training;
+  inner->anomaly = tape->anomaly;
+  inner->seed = tape->seed, inner->step = tape->step, inner->draws = draws;
+  return inner;
+}
+
 /* ---- errors --------------------------------------------------------------------------------------- */
 
 static void keep_error(th_tape *tape, th_status status, const char *op, const char *text) {
@@ -97,6 +115,13 @@ bool th_fail(th_var *out, th_status status, const char *format, ...) {
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
   keep_error(out->tape, status, out->op ? out->op->name : "leaf", text);
+  return false;
+}
+
+bool th_fail_as(th_var *out, const th_tape *inner) {
+  bool first = !out->tape->error.status;
+  th_fail(out, inner->error.status, "%s", inner->error.text);
+  if (first) out->tape->located = inner->located;
   return false;
 }
 
@@ -311,10 +336,17 @@ static bool seed_root(th_var *root, const th_tensor *seed) {
   return true;
 }
 
+/* A view shares its gradient, and has nothing to do, unless it changed what it views. */
+static bool has_backward(th_var *v) {
+  if (!v->op || !v->op->backward) return false;
+  if (v->op == &th_op_reversible) return th_grad(v) != NULL;
+  return !v->base && v->grad.data;
+}
+
 /* From the last op to the first, each once: all that uses a var stands after it. */
 static void run_backward(th_tape *tape) {
   for (th_var *v = tape->last; v && !tape->error.status; v = v->previous) {
-    if (!v->op || !v->op->backward || v->base || !v->grad.data) continue;
+    if (!has_backward(v)) continue;
     v->op->backward(v);
     if (tape->anomaly) check_input_gradients(v);
   }

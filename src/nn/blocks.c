@@ -1,4 +1,6 @@
-/* Encoder and decoder layers (Vaswani et al. 2017, section 3.1), pre- and post-norm. */
+/* Encoder and decoder layers (Vaswani et al. 2017, section 3.1), pre- and post-norm, around one stream or two. */
+#include "blocks.h"
+
 #include "name.h"
 
 static const char *under(char text[TH_NAME_MAX], const char *name, const char *part) {
@@ -23,25 +25,72 @@ static th_nn_attention attention_of(th_params *set, const char *name, const char
   return th_nn_attention_make(set, under(text, name, part), &config);
 }
 
-/* The residual connection around a sublayer f: before() feeds f, after() takes its result. Pre-norm
- * normalises what goes into f, post-norm the sum that comes out. */
-static th_var *before(bool norm_first, const th_nn_norm *norm, th_var *x) {
-  return norm_first ? th_nn_norm_forward(norm, x) : x;
+static th_nn_feed_forward feed_forward_of(th_params *set, const char *name, const th_nn_layer_config *c) {
+  th_nn_feed_forward made =
+      th_nn_feed_forward_make(set, name, c->width, c->feed_forward, c->activation, c->dropout);
+  made.chunks = c->feed_forward_chunks;
+  return made;
 }
 
-static th_var *after(bool norm_first, const th_nn_norm *norm, th_var *x, th_var *f, double dropout) {
-  th_var *sum = th_add(x, th_dropout(f, dropout));
-  return norm_first ? sum : th_nn_norm_forward(norm, sum);
+/* ---- the streams --------------------------------------------------------------------------------- */
+
+th_nn_stream th_nn_stream_begin(th_var *x, bool reversible, bool kept) {
+  if (!reversible) return (th_nn_stream){.x = x};
+  return kept ? (th_nn_stream){x, x, true} : (th_nn_stream){th_stream(x), th_stream(x), false};
 }
 
-/* Self-attention of x; with a cache, of x to all it remembers, and now x too. */
-static th_var *attend_self(const th_nn_attention *self, th_var *x, th_nn_cache *cache, const th_mask *mask,
-                           const th_tap *tap) {
-  return cache ? th_nn_attention_step(self, cache, x, tap)
-               : th_nn_attention_forward(self, x, NULL, mask, tap);
+th_var *th_nn_stream_end(const th_nn_stream *s) {
+  if (!s->other) return s->x;
+  return s->kept ? th_scale(th_add(s->x, s->other), 0.5) : th_streams_end(s->x, s->other);
 }
 
-static const th_mask causal = {.causal = true};
+/* One sublayer, with its norm and dropout: an attention, or with none the feed-forward. */
+typedef struct sublayer {
+  const th_nn_attention *attention;
+  const th_nn_feed_forward *feed_forward;
+  const th_nn_norm *norm;
+  bool norm_first;
+  double dropout;
+  const th_mask *given; /* NULL: none */
+  th_mask mask;         /* a copy, for what is computed again */
+  th_nn_cache *self;    /* NULL: all at once */
+  const th_nn_cache *cross;
+  const th_tap *tap;
+} sublayer;
+
+static th_var *attend(const sublayer *s, th_var *x, th_var *memory) {
+  if (s->self) return th_nn_attention_step(s->attention, s->self, x, s->tap);
+  if (s->cross) return th_nn_attention_recall(s->attention, s->cross, x, s->given, s->tap);
+  return th_nn_attention_forward(s->attention, x, memory, s->given, s->tap);
+}
+
+/* What is added to the residual stream x; memory NULL: x attends to itself. */
+static th_var *computed(const sublayer *s, th_var *x, th_var *memory) {
+  th_var *in = s->norm_first ? th_nn_norm_forward(s->norm, x) : x;
+  th_var *f = s->attention ? attend(s, in, memory) : th_nn_feed_forward_forward(s->feed_forward, in);
+  return th_dropout(f, s->dropout);
+}
+
+static th_var *computed_again(th_var *x, th_var *const *others, const void *context) {
+  sublayer s = *(const sublayer *)context;
+  if (s.given) s.given = &s.mask;
+  return computed(&s, x, s.attention && s.attention->kind == TH_CROSS ? others[0] : NULL);
+}
+
+/* Pre-norm normalises what goes into a sublayer, post-norm the sum that comes out. */
+static void change(th_nn_stream *stream, sublayer s, th_var *memory) {
+  if (s.given) s.mask = *s.given;
+  if (!stream->other) {
+    th_var *sum = th_add(stream->x, computed(&s, stream->x, memory));
+    stream->x = s.norm_first ? sum : th_nn_norm_forward(s.norm, sum);
+    return;
+  }
+  th_var *sum = stream->kept ? th_add(stream->x, computed(&s, stream->other, memory))
+                             : th_reversible(stream->x, stream->other, memory != NULL, &memory,
+                                             computed_again, &s, sizeof s);
+  stream->x = stream->other;
+  stream->other = sum;
+}
 
 /* ---- encoder layer --------------------------------------------------------------------------------- */
 
@@ -49,31 +98,35 @@ th_nn_encoder_layer th_nn_encoder_layer_make(th_params *set, const char *name, c
                                              int layer) {
   char text[TH_NAME_MAX];
   return (th_nn_encoder_layer){.self = attention_of(set, name, "self_attn", c, TH_ENCODER_SELF, layer),
-                               .feed_forward = th_nn_feed_forward_make(set, name, c->width, c->feed_forward,
-                                                                       c->activation, c->dropout),
+                               .feed_forward = feed_forward_of(set, name, c),
                                .norm1 = th_nn_norm_make(set, under(text, name, "norm1"), c->width),
                                .norm2 = th_nn_norm_make(set, under(text, name, "norm2"), c->width),
                                .dropout = c->dropout,
                                .norm_first = c->norm_first};
 }
 
-static th_var *encoder_layer(const th_nn_encoder_layer *l, th_var *x, th_nn_cache *cache, const th_mask *mask,
-                             const th_tap *tap) {
-  bool pre = l->norm_first;
-  th_var *f = attend_self(&l->self, before(pre, &l->norm1, x), cache, mask, tap);
-  x = after(pre, &l->norm1, x, f, l->dropout);
-  f = th_nn_feed_forward_forward(&l->feed_forward, before(pre, &l->norm2, x));
-  return after(pre, &l->norm2, x, f, l->dropout);
+void th_nn_encoder_layer_change(const th_nn_encoder_layer *l, th_nn_stream *stream, th_nn_cache *self,
+                                const th_mask *mask, const th_tap *tap) {
+  sublayer attention = {.attention = &l->self,
+                        .norm = &l->norm1,
+                        .norm_first = l->norm_first,
+                        .dropout = l->dropout,
+                        .given = mask,
+                        .self = self,
+                        .tap = tap},
+           feed_forward = {.feed_forward = &l->feed_forward,
+                           .norm = &l->norm2,
+                           .norm_first = l->norm_first,
+                           .dropout = l->dropout};
+  change(stream, attention, NULL);
+  change(stream, feed_forward, NULL);
 }
 
 th_var *th_nn_encoder_layer_forward(const th_nn_encoder_layer *l, th_var *x, const th_mask *mask,
                                     const th_tap *tap) {
-  return encoder_layer(l, x, NULL, mask, tap);
-}
-
-th_var *th_nn_encoder_layer_step(const th_nn_encoder_layer *l, th_var *x, th_nn_cache *self,
-                                 const th_tap *tap) {
-  return encoder_layer(l, x, self, &causal, tap);
+  th_nn_stream stream = {.x = x};
+  th_nn_encoder_layer_change(l, &stream, NULL, mask, tap);
+  return stream.x;
 }
 
 /* ---- decoder layer --------------------------------------------------------------------------------- */
@@ -83,8 +136,7 @@ th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, c
   char text[TH_NAME_MAX];
   return (th_nn_decoder_layer){.self = attention_of(set, name, "self_attn", c, TH_DECODER_SELF, layer),
                                .cross = attention_of(set, name, "multihead_attn", c, TH_CROSS, layer),
-                               .feed_forward = th_nn_feed_forward_make(set, name, c->width, c->feed_forward,
-                                                                       c->activation, c->dropout),
+                               .feed_forward = feed_forward_of(set, name, c),
                                .norm1 = th_nn_norm_make(set, under(text, name, "norm1"), c->width),
                                .norm2 = th_nn_norm_make(set, under(text, name, "norm2"), c->width),
                                .norm3 = th_nn_norm_make(set, under(text, name, "norm3"), c->width),
@@ -92,32 +144,35 @@ th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, c
                                .norm_first = c->norm_first};
 }
 
-/* Where the decoder's cross-attention finds the memory: as it is, or as remembered keys and values. */
-typedef struct {
-  th_var *memory;
-  const th_nn_cache *cache; /* NULL: memory */
-  const th_mask *mask;
-} cross_source;
-
-static th_var *decoder_layer(const th_nn_decoder_layer *l, th_var *x, th_nn_cache *self,
-                             const th_mask *self_mask, cross_source from, const th_tap *tap) {
-  bool pre = l->norm_first;
-  th_var *f = attend_self(&l->self, before(pre, &l->norm1, x), self, self_mask, tap);
-  x = after(pre, &l->norm1, x, f, l->dropout);
-  th_var *in = before(pre, &l->norm2, x);
-  f = from.cache ? th_nn_attention_recall(&l->cross, from.cache, in, from.mask, tap)
-                 : th_nn_attention_forward(&l->cross, in, from.memory, from.mask, tap);
-  x = after(pre, &l->norm2, x, f, l->dropout);
-  f = th_nn_feed_forward_forward(&l->feed_forward, before(pre, &l->norm3, x));
-  return after(pre, &l->norm3, x, f, l->dropout);
+void th_nn_decoder_layer_change(const th_nn_decoder_layer *l, th_nn_stream *stream, th_nn_cache *self,
+                                const th_mask *self_mask, th_var *memory, const th_nn_cache *cross,
+                                const th_mask *memory_mask, const th_tap *tap) {
+  sublayer attention = {.attention = &l->self,
+                        .norm = &l->norm1,
+                        .norm_first = l->norm_first,
+                        .dropout = l->dropout,
+                        .given = self_mask,
+                        .self = self,
+                        .tap = tap},
+           across = {.attention = &l->cross,
+                     .norm = &l->norm2,
+                     .norm_first = l->norm_first,
+                     .dropout = l->dropout,
+                     .given = memory_mask,
+                     .cross = cross,
+                     .tap = tap},
+           feed_forward = {.feed_forward = &l->feed_forward,
+                           .norm = &l->norm3,
+                           .norm_first = l->norm_first,
+                           .dropout = l->dropout};
+  change(stream, attention, NULL);
+  change(stream, across, memory);
+  change(stream, feed_forward, NULL);
 }
 
 th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *l, th_var *x, th_var *memory,
                                     const th_mask *self_mask, const th_mask *memory_mask, const th_tap *tap) {
-  return decoder_layer(l, x, NULL, self_mask, (cross_source){memory, NULL, memory_mask}, tap);
-}
-
-th_var *th_nn_decoder_layer_step(const th_nn_decoder_layer *l, th_var *x, th_nn_cache *self,
-                                 const th_nn_cache *cross, const th_mask *memory_mask, const th_tap *tap) {
-  return decoder_layer(l, x, self, &causal, (cross_source){NULL, cross, memory_mask}, tap);
+  th_nn_stream stream = {.x = x};
+  th_nn_decoder_layer_change(l, &stream, NULL, self_mask, memory, NULL, memory_mask, tap);
+  return stream.x;
 }

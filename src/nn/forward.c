@@ -1,5 +1,7 @@
 /* What a Transformer computes: all positions at once, or token by token from caches. */
-#include "tapehead/nn.h"
+#include "blocks.h"
+
+#include <string.h>
 
 /* False after an error: the model is of another shape than `wanted` or `also`. */
 static bool fits(const th_transformer *m, th_tape *tape, th_transformer_shape wanted,
@@ -20,14 +22,27 @@ static th_var *embed(const th_transformer *m, th_tape *tape, const th_nn_embeddi
   return th_dropout(x, m->config.layer.dropout);
 }
 
+/* Lengths that stay as long as the tape has what was computed under them: a reversible stack computes it again. */
+static const int32_t *kept_lengths(const th_transformer *m, th_tape *tape, const int32_t *length,
+                                   int64_t batch) {
+  int32_t *kept = length && m->config.reversible ? th_keep(tape, (size_t)batch * sizeof *kept) : NULL;
+  if (kept) memcpy(kept, length, (size_t)batch * sizeof *kept);
+  return kept ? kept : length;
+}
+
+static th_nn_stream begin(const th_transformer *m, th_var *x, bool kept) {
+  return th_nn_stream_begin(x, m->config.reversible, kept);
+}
+
 th_var *th_transformer_encode(const th_transformer *m, th_tape *tape, const th_tensor *source,
                               const int32_t *source_length, const th_tap *tap) {
   if (!fits(m, tape, TH_ENCODER_DECODER, TH_ENCODER_ONLY, "a decoder-only model encodes nothing"))
     return failed(tape);
-  th_mask mask = {.key_length = source_length};
-  th_var *x = embed(m, tape, &m->source_embedding, &m->source_positions, source, 0);
+  th_mask mask = {.key_length = kept_lengths(m, tape, source_length, source->shape[0])};
+  th_nn_stream stream = begin(m, embed(m, tape, &m->source_embedding, &m->source_positions, source, 0), tap);
   for (int64_t i = 0; i < m->config.encoder_layers; i++)
-    x = th_nn_encoder_layer_forward(&m->encoder[i], x, &mask, tap);
+    th_nn_encoder_layer_change(&m->encoder[i], &stream, NULL, &mask, tap);
+  th_var *x = th_nn_stream_end(&stream);
   return m->encoder_norm.weight ? th_nn_norm_forward(&m->encoder_norm, x) : x;
 }
 
@@ -38,26 +53,35 @@ static th_var *logits_of(const th_transformer *m, th_var *x) {
 
 static const th_mask causal = {.causal = true};
 
+th_var *th_transformer_residual(const th_transformer *m, th_tape *tape, th_var *memory,
+                                const int32_t *source_length, const th_tensor *target, const th_tap *tap) {
+  th_transformer_shape wanted = memory ? TH_ENCODER_DECODER : TH_DECODER_ONLY;
+  if (!fits(m, tape, wanted, wanted,
+            memory ? "only an encoder-decoder model has a memory to decode"
+                   : "only a decoder-only model is a language model"))
+    return failed(tape);
+  th_mask padding = {.key_length = kept_lengths(m, tape, source_length, target->shape[0])};
+  th_nn_stream stream = begin(m, embed(m, tape, &m->target_embedding, &m->target_positions, target, 0), tap);
+  for (int64_t i = 0; i < m->config.decoder_layers; i++)
+    if (memory)
+      th_nn_decoder_layer_change(&m->decoder[i], &stream, NULL, &causal, memory, NULL, &padding, tap);
+    else th_nn_encoder_layer_change(&m->encoder[i], &stream, NULL, &causal, tap);
+  return th_nn_stream_end(&stream);
+}
+
 th_var *th_transformer_decode(const th_transformer *m, th_var *memory, const int32_t *source_length,
                               const th_tensor *target, const th_tap *tap) {
   if (!fits(m, memory->tape, TH_ENCODER_DECODER, TH_ENCODER_DECODER,
             "only an encoder-decoder model has a memory to decode"))
     return failed(memory->tape);
-  th_mask padding = {.key_length = source_length};
-  th_var *x = embed(m, memory->tape, &m->target_embedding, &m->target_positions, target, 0);
-  for (int64_t i = 0; i < m->config.decoder_layers; i++)
-    x = th_nn_decoder_layer_forward(&m->decoder[i], x, memory, &causal, &padding, tap);
-  return logits_of(m, x);
+  return logits_of(m, th_transformer_residual(m, memory->tape, memory, source_length, target, tap));
 }
 
 th_var *th_transformer_language(const th_transformer *m, th_tape *tape, const th_tensor *tokens,
                                 const th_tap *tap) {
   if (!fits(m, tape, TH_DECODER_ONLY, TH_DECODER_ONLY, "only a decoder-only model is a language model"))
     return failed(tape);
-  th_var *x = embed(m, tape, &m->target_embedding, &m->target_positions, tokens, 0);
-  for (int64_t i = 0; i < m->config.decoder_layers; i++)
-    x = th_nn_encoder_layer_forward(&m->encoder[i], x, &causal, tap);
-  return logits_of(m, x);
+  return logits_of(m, th_transformer_residual(m, tape, NULL, NULL, tokens, tap));
 }
 
 /* x [B,S,E] to the mean of each sequence's first length[b] rows: [B,E]. */
@@ -118,10 +142,13 @@ th_var *th_decoding_step(th_decoding *d, th_tape *tape, const th_tensor *tokens,
   const th_transformer *m = d->model;
   th_mask padding = {.key_length = d->source_length};
   if (th_tape_error(tape)) return failed(tape); /* as where the model has no decoder, nor its embedding */
-  th_var *x = embed(m, tape, &m->target_embedding, &m->target_positions, tokens, d->length);
+  th_nn_stream stream =
+      begin(m, embed(m, tape, &m->target_embedding, &m->target_positions, tokens, d->length), true);
   for (int64_t i = 0; i < m->config.decoder_layers && !th_tape_error(tape); i++)
-    x = d->cross ? th_nn_decoder_layer_step(&m->decoder[i], x, &d->self[i], &d->cross[i], &padding, tap)
-                 : th_nn_encoder_layer_step(&m->encoder[i], x, &d->self[i], tap);
+    if (d->cross)
+      th_nn_decoder_layer_change(&m->decoder[i], &stream, &d->self[i], &causal, NULL, &d->cross[i], &padding,
+                                 tap);
+    else th_nn_encoder_layer_change(&m->encoder[i], &stream, &d->self[i], &causal, tap);
   d->length += th_tape_error(tape) ? 0 : tokens->shape[1];
-  return logits_of(m, x);
+  return logits_of(m, th_nn_stream_end(&stream));
 }

@@ -54,7 +54,7 @@ th_nn_feed_forward th_nn_feed_forward_make(th_params *set, const char *name, int
                               .dropout = dropout};
 }
 
-th_var *th_nn_feed_forward_forward(const th_nn_feed_forward *layer, th_var *x) {
+static th_var *feed_forward(const th_nn_feed_forward *layer, th_var *x) {
   th_var *hidden = th_nn_linear_forward(&layer->first, x);
   switch (layer->activation) {
   case TH_ACT_RELU: hidden = th_relu(hidden); break;
@@ -62,4 +62,22 @@ th_var *th_nn_feed_forward_forward(const th_nn_feed_forward *layer, th_var *x) {
   case TH_ACT_GELU_TANH: hidden = th_gelu_tanh(hidden); break;
   }
   return th_nn_linear_forward(&layer->second, th_dropout(hidden, layer->dropout));
+}
+
+static th_var *chunk_again(th_var *x, th_var *const *others, const void *context) {
+  (void)others;
+  return feed_forward(context, x);
+}
+
+th_var *th_nn_feed_forward_forward(const th_nn_feed_forward *layer, th_var *x) {
+  int64_t width = layer->first.weight->value.shape[1], rows = width ? th_tensor_count(&x->value) / width : 0;
+  int64_t chunks = layer->chunks < rows ? layer->chunks : rows;
+  if (chunks < 2 || th_tape_error(x->tape)) return feed_forward(layer, x);
+  th_var *flat = th_reshape(x, 2, (int64_t[]){rows, width}),
+         **part = th_keep(x->tape, (size_t)chunks * sizeof *part);
+  if (!part) return x;
+  for (int64_t i = 0; i < chunks; i++)
+    part[i] = th_recompute(th_slice(flat, 0, i * rows / chunks, (i + 1) * rows / chunks), 0, NULL,
+                           chunk_again, layer, sizeof *layer);
+  return th_reshape(th_concat((int)chunks, part, 0), x->value.ndim, x->value.shape);
 }

@@ -81,6 +81,9 @@ static th_status check_layer(const th_nn_layer_config *l, th_positions positions
     return th_error_set(error, TH_EINVAL,
                         "rotary positions turn pairs: a head's key width is %lld, want an even one",
                         (long long)key_width);
+  if (l->feed_forward_chunks < 0 || l->feed_forward_chunks > LARGEST)
+    return th_error_set(error, TH_EINVAL, "%lld chunks of the feed-forward: want 0 to %d",
+                        (long long)l->feed_forward_chunks, LARGEST);
   if (!(l->dropout >= 0 && l->dropout < 1))
     return th_error_set(error, TH_EINVAL, "dropout is %g: want at least 0 and below 1", l->dropout);
   if (!(l->head_dropout >= 0 && l->head_dropout < 1))
@@ -94,6 +97,9 @@ th_status th_transformer_check(const th_transformer_config *c, th_error *error) 
   if (!status) status = check_layer(&c->layer, c->positions, error);
   if (!status) status = check_methods(c, error);
   if (status) return status;
+  if (c->reversible && !c->layer.norm_first)
+    return th_error_set(error, TH_EINVAL,
+                        "reversible layers are pre-norm: a norm of the sum could not be undone");
   if (c->tie_source && c->shape != TH_ENCODER_DECODER)
     return th_error_set(error, TH_EINVAL, "tied source: %s model has one embedding", shape_name[c->shape]);
   if (c->tie_source && c->source_vocabulary != c->target_vocabulary)

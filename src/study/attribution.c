@@ -22,16 +22,9 @@ static void note(void *context, const th_nn_attention *layer, th_seen *seen) {
 
 /* What the last norm, or without one the output layer, reads: [B,T,E]. */
 static th_var *residual(const th_transformer *m, th_tape *tape, const th_study_batch *b, const th_tap *tap) {
-  static const th_mask causal = {.causal = true};
-  th_mask padding = {.key_length = b->source_length};
   bool crossing = m->config.shape == TH_ENCODER_DECODER;
   th_var *memory = crossing ? th_transformer_encode(m, tape, &b->source, b->source_length, NULL) : NULL;
-  th_var *x = th_nn_positions_add(&m->target_positions,
-                                  th_nn_embedding_forward(&m->target_embedding, tape, &b->input), 0);
-  for (int64_t i = 0; i < m->config.decoder_layers; i++)
-    x = crossing ? th_nn_decoder_layer_forward(&m->decoder[i], x, memory, &causal, &padding, tap)
-                 : th_nn_encoder_layer_forward(&m->encoder[i], x, &causal, tap);
-  return x;
+  return th_transformer_residual(m, tape, memory, b->source_length, &b->input, tap);
 }
 
 /* The deviations of x's rows [B,T,E], as the last norm takes them, in the tape's memory; NULL: none left. */
@@ -70,6 +63,7 @@ static th_var *own_logits(const attribution *a, int index) {
   th_var *out = th_slice(th_use(tape, layer->out.weight), 1, place * v, (place + 1) * v);
   int64_t flat[] = {said->value.shape[0], said->value.shape[2], v};
   th_var *c = th_linear(th_reshape(said, 3, flat), out, NULL);
+  if (m->config.reversible) c = th_scale(c, 0.5); /* it is added to one of two streams, whose mean is read */
   if (th_tape_error(tape)) return c;
   if (a->deviation) pass_norm(&m->decoder_norm.weight->value, a->deviation, &c->value);
   return th_linear(c, th_use(tape, m->output.weight), NULL);

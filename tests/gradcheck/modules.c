@@ -293,11 +293,13 @@ static th_status transformer(th_transformer_config config, bool pre, double drop
   else config.classes = 3;
   config.max_length = 6;
   config.final_norm = pre;
-  bool gates = config.layer.head_gates;
+  th_nn_layer_config given = config.layer;
   config.layer = layer_config(pre);
   config.layer.dropout = dropout;
-  config.layer.head_gates = gates;
-  config.layer.head_dropout = gates ? 0.3 : 0;
+  config.layer.attention = given.attention;
+  config.layer.feed_forward_chunks = given.feed_forward_chunks;
+  config.layer.head_gates = given.head_gates;
+  config.layer.head_dropout = given.head_gates ? 0.3 : 0;
   th_transformer *model = NULL;
   th_gradcheck_options options = {.fast = fast, .seed = 3};
   th_status status = th_transformer_new(&model, &config, TH_F64, 1, error);
@@ -318,6 +320,11 @@ TRANSFORMER(transformer_relative, true, 0.2, .positions = TH_POSITIONS_RELATIVE)
 TRANSFORMER(transformer_none, true, 0, .positions = TH_POSITIONS_NONE)
 TRANSFORMER(transformer_tied, false, 0, .tie_source = true, .tie_output = true)
 TRANSFORMER(transformer_gated, true, 0.2, .layer.head_gates = true)
+TRANSFORMER(reversible, true, 0.2, .reversible = true, .positions = TH_POSITIONS_RELATIVE)
+TRANSFORMER(reversible_chunks, true, 0.2, .reversible = true, .layer.feed_forward_chunks = 3)
+TRANSFORMER(chunks, false, 0.2, .layer.feed_forward_chunks = 2)
+TRANSFORMER(reversible_decoder_only, true, 0.2, .shape = TH_DECODER_ONLY, .reversible = true,
+            .layer.attention = {.kind = TH_ATTENTION_LSH, .rounds = 2, .buckets = 2, .chunk = 2})
 TRANSFORMER(decoder_only_gated, true, 0, .shape = TH_DECODER_ONLY, .layer.head_gates = true)
 TRANSFORMER(decoder_only, true, 0.2, .shape = TH_DECODER_ONLY, .tie_output = true)
 TRANSFORMER(encoder_only, false, 0, .shape = TH_ENCODER_ONLY, .positions = TH_POSITIONS_RELATIVE)
@@ -365,6 +372,10 @@ const gradcheck_case module_cases[] = {
     MODULE("Transformer", "no positions", transformer_none),
     MODULE("Transformer", "all tied", transformer_tied),
     MODULE("Transformer", "gates, head dropout", transformer_gated),
+    MODULE("Transformer", "reversible, dropout", reversible),
+    MODULE("Transformer", "reversible, chunks", reversible_chunks),
+    MODULE("Transformer", "chunks", chunks),
+    MODULE("Transformer", "reversible, LSH", reversible_decoder_only),
     MODULE("Transformer", "decoder-only, gates", decoder_only_gated),
     MODULE("Transformer", "decoder-only, tied", decoder_only),
     MODULE("Transformer", "encoder-only, relative", encoder_only),

@@ -241,6 +241,36 @@ static int lsh_causal(th_tape *tape, th_var *const *in, th_var **out, void *cont
 
 FUNCTION(unit_length, th_unit_length(in[0]))
 
+static th_var *branch(th_var *x, th_var *const *others, const void *context) {
+  (void)context;
+  return th_dropout(th_mul(th_tanh(x), others[0]), 0.3);
+}
+
+static int recompute(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  (void)context;
+  th_tape_train(tape, true);
+  th_tape_seed(tape, 11, 0);
+  out[0] = th_recompute(in[0], 1, &in[1], branch, NULL, 0);
+  return 1;
+}
+
+static int streams(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  (void)context;
+  th_tape_train(tape, true);
+  th_tape_seed(tape, 11, 0);
+  th_var *stream[] = {th_stream(in[0]), th_stream(in[1])};
+  for (int i = 0; i < 5; i++)
+    stream[i & 1] = th_reversible(stream[i & 1], stream[1 - (i & 1)], 1, &in[2], branch, NULL, 0);
+  out[0] = th_streams_end(stream[0], stream[1]);
+  return 1;
+}
+
+static int one_stream(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  (void)tape, (void)context;
+  out[0] = th_stream(in[0]);
+  return 1;
+}
+
 /* q, k and v as column slices of one [B,T,3*H*D], split into heads: what a fused projection gives. */
 static int attention_on_views(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   (void)tape, (void)context;
@@ -344,6 +374,24 @@ const gradcheck_case op_cases[] = {
     {"lsh_attention", "", lsh_attention, 2, {SHAPE(2, 2, 9, 4), SHAPE(2, 2, 9, 3)}, 0, 0, NULL},
     {"lsh_attention", "causal", lsh_causal, 2, {SHAPE(1, 2, 11, 4), SHAPE(1, 2, 11, 2)}, 0, 0, NULL},
     {"div", "unit length", unit_length, 1, {SHAPE(2, 3, 4)}, 0, 0, NULL},
+    {"recompute", "with dropout", recompute, 2, {SHAPE(3, 4), SHAPE(3, 4)}, 0, 0, NULL},
+    {"stream", "", one_stream, 1, {SHAPE(3, 4)}, 0, 0, NULL},
+    {"reversible",
+     "five sums, with dropout",
+     streams,
+     3,
+     {SHAPE(3, 4), SHAPE(3, 4), SHAPE(3, 4)},
+     0,
+     0,
+     NULL},
+    {"streams_end",
+     "five sums, with dropout",
+     streams,
+     3,
+     {SHAPE(2, 3), SHAPE(2, 3), SHAPE(2, 3)},
+     0,
+     0,
+     NULL},
     {"attention", "heads as views", attention_on_views, 1, {SHAPE(2, 3, 12)}, 0, 0, NULL},
     {"rotary", "and of a view", rotary, 2, {SHAPE(2, 3, 4), SHAPE(3, 2, 4)}, 0, 0, NULL},
     {NULL, NULL, NULL, 0, {{0}}, 0, 0, NULL}};
