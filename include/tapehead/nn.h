@@ -452,6 +452,13 @@ th_nn_attention *th_transformer_attention(const th_transformer *model, int index
 th_status th_transformer_prune(th_transformer **made, const th_transformer *model, const bool *remove,
                                th_error *error);
 
+/* A new model whose attentions, which must be full, are collaborative of this shared width, so that they score as those did,
+ * as nearly as so many shared dimensions can (Cordonnier et al. 2020, section 4): exactly, to rounding, with H D or more.
+ * errors [th_transformer_attentions] get |M - M'| / |M| (Frobenius) of all heads' W_Q,h' W_K,h, stacked. All else is
+ * the same. Gates that were put on the attentions are left behind. The result is the same each time. */
+th_status th_transformer_collaborate(th_transformer **made, const th_transformer *model, int64_t shared_width,
+                                     double *errors, th_error *error);
+
 /* How many heads' gates are open, as th_expected_open says, in all attentions: a scalar, and times a penalty
  * what Voita et al. 2019, section 5.1, add to the loss. NULL: the model has no gates. */
 th_var *th_transformer_open_heads(const th_transformer *model, th_tape *tape);

@@ -1,7 +1,7 @@
 /* Heads as points in the plane: classical multidimensional scaling. */
 #include "matrix.h"
 
-#include "lapack.h"
+#include "../tensor/lapack.h"
 #include "tapehead/study.h"
 
 #include "../tensor/kernels.h"

@@ -1,5 +1,5 @@
 /* Which directions of the residual stream heads read: principal angles between their projections. */
-#include "lapack.h"
+#include "../tensor/lapack.h"
 #include "tapehead/study.h"
 
 #include "../tensor/kernels.h"

@@ -1,8 +1,8 @@
-/* The LAPACK that the study calls (Anderson et al. 1999). Debian's OpenBLAS has its Fortran routines and no C
+/* The LAPACK that is called (Anderson et al. 1999). Debian's OpenBLAS has its Fortran routines and no C
  * header for them: matrices are column-major, all arguments pointers, and the length of each text comes last,
  * by value, as gfortran passes it. */
-#ifndef TAPEHEAD_STUDY_LAPACK_H
-#define TAPEHEAD_STUDY_LAPACK_H
+#ifndef TAPEHEAD_TENSOR_LAPACK_H
+#define TAPEHEAD_TENSOR_LAPACK_H
 
 #include <stddef.h>
 
@@ -16,5 +16,10 @@ void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const i
 void dgesvd_(const char *jobu, const char *jobvt, const int *m, const int *n, double *a, const int *lda,
              double *s, double *u, const int *ldu, double *vt, const int *ldvt, double *work,
              const int *lwork, int *info, size_t jobu_length, size_t jobvt_length);
+
+/* Solves a x = b for the symmetric, positive definite a [n,n], of which the triangle `uplo` is read and destroyed; b [n,nrhs]
+ * becomes x. info above 0: a is not positive definite. */
+void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b,
+            const int *ldb, int *info, size_t uplo_length);
 
 #endif
