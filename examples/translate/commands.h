@@ -14,6 +14,7 @@ th_status tokens_command(int argc, const char **argv, th_error *error);
 th_status logits_command(int argc, const char **argv, th_error *error);
 th_status score_command(int argc, const char **argv, th_error *error);
 th_status heads_command(int argc, const char **argv, th_error *error);
+th_status collaborate_command(int argc, const char **argv, th_error *error);
 th_status prune_command(int argc, const char **argv, th_error *error);
 th_status gradcheck_command(int argc, const char **argv, th_error *error);
 

@@ -60,6 +60,7 @@ static th_status write_study(const head_study *h, const char *directory, stage *
   char path[PATH_TEXT];
   th_status status = write_heads_table(h, directory, error);
   if (!status) status = write_heads_arrays(h, directory, error);
+  if (!status) status = write_mixing(h, directory, error);
   if (!status) status = draw_heads(h, directory, s, error);
   if (status) return status;
   stage_begin(s, "the report");

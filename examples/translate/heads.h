@@ -87,9 +87,11 @@ typedef struct head_study {
   th_head_look *looks;
   th_head_worth *worth;
   th_named *named;
-  th_job *pattern;                           /* the job by the looks alone, used or not */
-  double *rise;                              /* of the loss, with the head off */
-  double *distance, *query, *key, *own;      /* [heads,heads]; own [heads] */
+  th_job *pattern;                      /* the job by the looks alone, used or not */
+  double *rise;                         /* of the loss, with the head off */
+  double *distance, *query, *key, *own; /* [heads,heads]; own [heads] */
+  int64_t shared;                       /* dimensions of queries and keys that heads share; 0: they do not */
+  double *mixing;                       /* [heads,shared]: how much a head can make of each */
   double gradient_agrees, importance_agrees; /* Spearman's rank correlation of each with `rise` */
   removal removal[ORDERS];
   head_kind kind[KINDS];
@@ -123,6 +125,9 @@ unsigned char shade(double part); /* 255 times it, rounded */
 int64_t sentence_rows(const sentence *s, th_attention_kind kind);
 int64_t sentence_columns(const sentence *s, th_attention_kind kind);
 
+/* heads_mixing.c: h->shared and h->mixing, of the weights as they are. */
+th_status study_mixing(head_study *h, const th_transformer *model, th_error *error);
+
 /* heads_time.c: h->moment and the sentences' weights at each. */
 th_status study_time(head_study *h, run *r, stage *s, th_error *error);
 /* The place of the first moment at which the head looked as its job in the end asks for. */
@@ -146,6 +151,7 @@ th_status write_table(const char *directory, const char *name, void (*put)(FILE 
 
 /* Each writes its files into a directory. */
 th_status write_heads_table(const head_study *h, const char *directory, th_error *error);
+th_status write_mixing(const head_study *h, const char *directory, th_error *error); /* if heads share */
 th_status write_heads_arrays(const head_study *h, const char *directory, th_error *error);
 th_status draw_heads(const head_study *h, const char *directory, stage *s, th_error *error);
 

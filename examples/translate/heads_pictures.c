@@ -242,12 +242,49 @@ static th_status draw_map(gallery *g, th_error *error) {
                           "which heads look at the same", error);
 }
 
+/* ---- mixing -------------------------------------------------------------------------------------------------- */
+
+/* One kind's heads by shared dimension, each beside the one it uses most. */
+static bool fill_mixing(gallery *g, const head_kind *k, const char **labels, th_heatmap *map) {
+  const head_study *h = g->study;
+  double *values = room(g, k->count * (int)h->shared, sizeof *values);
+  th_tensor *weights = room(g, 1, sizeof *weights);
+  if (!values || !weights) return false;
+  for (int i = 0; i < k->count; i++) {
+    const double *own = h->mixing + (k->first + i) * h->shared;
+    double most = 0;
+    for (int64_t r = 0; r < h->shared; r++) most = fmax(most, own[r]);
+    for (int64_t r = 0; r < h->shared; r++) values[i * h->shared + r] = most > 0 ? own[r] / most : 0;
+  }
+  *weights = th_tensor_of(values, TH_F64, 2, (int64_t[]){k->count, h->shared});
+  *map = (th_heatmap){.weights = weights, .query_labels = labels + k->first, .title = kind_title(k->kind)};
+  return true;
+}
+
+static th_status draw_mixing(gallery *g, th_error *error) {
+  const head_study *h = g->study;
+  char path[PATH_TEXT];
+  th_heatmap maps[KINDS];
+  const char **labels = labels_with_jobs(g);
+  if (!h->shared) return TH_OK;
+  for (int i = 0; i < h->kinds; i++)
+    if (!labels || !fill_mixing(g, &h->kind[i], labels, &maps[i])) return no_memory(error);
+  th_grid grid = {.maps = maps,
+                  .count = h->kinds,
+                  .columns = 1,
+                  .title = "how much each head uses each shared dimension, beside the one it uses most",
+                  .query_axis = "",
+                  .key_axis = "shared dimension"};
+  return th_plot_grid(g->plot, path_in(path, g->directory, "mixing.png"), &grid, error);
+}
+
 /* ---- all of them ----------------------------------------------------------------------------------------------- */
 
 typedef th_status picture(gallery *g, th_error *error);
 
 th_status draw_heads(const head_study *h, const char *directory, stage *s, th_error *error) {
-  static picture *const pictures[] = {draw_atlas, draw_worth, draw_pruning, draw_map, draw_emergence};
+  static picture *const pictures[] = {draw_atlas, draw_worth,  draw_pruning,
+                                      draw_map,   draw_mixing, draw_emergence};
   int count = sizeof pictures / sizeof *pictures;
   gallery g = {.study = h, .directory = directory, .arena = th_arena_new()};
   if (!g.arena) return no_memory(error);

@@ -137,6 +137,7 @@ static th_status compare(head_study *h, run *r, study_set *all, stage *s, th_err
   stage_begin(s, "which heads are alike");
   th_status status = th_study_distances(r->model, r->tape, &all->data, h->distance, error);
   if (!status) status = th_study_subspaces(r->model, h->query, h->key, h->own, error);
+  if (!status) status = study_mixing(h, r->model, error);
   for (int i = 0; i < h->kinds && !status; i++) status = compare_kind(h, &h->kind[i], error);
   for (int i = 0; i < h->kinds && !status; i++) {
     head_kind *k = &h->kind[i];

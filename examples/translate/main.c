@@ -20,6 +20,8 @@ static const char usage[] =
     "  translate heads DIR [DIR...]                what each attention head does, and what it is worth\n"
     "  translate prune DIR --heads LIST --out NEW\n"
     "                                              the run without these heads, smaller and faster\n"
+    "  translate collaborate DIR --shared-width N --out NEW\n"
+    "                                              the run with queries and keys that its heads share\n"
     "  translate gradcheck [DIR]                   its gradients against finite differences\n"
     "\n"
     "Each command explains itself with --help. Exit status: 0 well, 1 failure, 2 wrong usage,\n"
@@ -27,7 +29,7 @@ static const char usage[] =
 
 static struct {
   const char *name;
-  char title[20]; /* argv[0] of the command, as popt's help shows it */
+  char title[24]; /* argv[0] of the command, as popt's help shows it */
   th_status (*run)(int argc, const char **argv, th_error *error);
 } commands[] = {
     {"train", "translate train", train_command},
@@ -38,6 +40,7 @@ static struct {
     {"score", "translate score", score_command},
     {"heads", "translate heads", heads_command},
     {"prune", "translate prune", prune_command},
+    {"collaborate", "translate collaborate", collaborate_command},
     {"gradcheck", "translate gradcheck", gradcheck_command},
 };
 
@@ -76,8 +79,8 @@ int main(int argc, char **argv) {
     if (!status) status = finish_output(&error);
     return status ? complain(commands[i].name, error.text, status == TH_EINVAL ? 2 : 1) : 0;
   }
-  static const char wanted[] =
-      "want train, decode, eval, score, tokens, logits, heads, prune or gradcheck; see translate --help";
+  static const char wanted[] = "want train, decode, eval, score, tokens, logits, heads, prune, collaborate "
+                               "or gradcheck; see translate --help";
   if (argc < 2) th_error_set(&error, TH_EINVAL, "no command: %s", wanted);
   else th_error_set(&error, TH_EINVAL, "unknown command %s: %s", argv[1], wanted);
   return complain(NULL, error.text, 2);

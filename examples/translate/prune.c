@@ -1,38 +1,13 @@
 /* translate prune DIR: a run without some of its heads, ready to be used or trained on. */
 #include "commands.h"
 #include "head_list.h"
-#include "lock.h"
 #include "options.h"
+#include "remake.h"
 
 #include "tapehead/study.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
-/* What was, to be said beside what is. */
-typedef struct size {
-  long long heads, parameters, bytes;
-} size;
-
-static size size_of(const run *r) {
-  char path[PATH_TEXT];
-  struct stat file = {0};
-  stat(run_path(r, path, "model.safetensors"), &file);
-  return (size){th_head_count(r->model), th_params_elements(r->model->params), file.st_size};
-}
-
-static th_status check_options(const char *heads, const char *out, th_error *error) {
-  if (!heads || !*heads)
-    return th_error_set(error, TH_EINVAL, "--heads LIST is missing: which heads should go?");
-  if (!out) return th_error_set(error, TH_EINVAL, "--out NEW is missing: where should the smaller run go?");
-  if (!*out || strlen(out) >= OUT_TEXT)
-    return th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
-  if (run_exists(out))
-    return th_error_set(error, TH_EIO, "%s: holds a run already: choose another --out", out);
-  return TH_OK;
-}
 
 /* The run's model, pruned. Heads that it has not any more cannot go. */
 static th_status prune_model(const run *r, const char *heads, th_transformer **made, th_error *error) {
@@ -58,32 +33,27 @@ static th_status prune_model(const run *r, const char *heads, th_transformer **m
   return status;
 }
 
-/* In its place, the run in `out`; *was and *is say how large they are. */
-static th_status prune_run(run *r, const char *heads, const char *out, size *was, size *is, th_error *error) {
+static th_status prune_run(run *r, const char *heads, const char *out, th_error *error) {
   th_transformer *pruned;
-  *was = size_of(r);
   th_status status = prune_model(r, heads, &pruned, error);
   if (status) return status;
   status = head_list_write(pruned->config.removed, &pruned->config, r->settings.pruned, error);
-  if (!status) status = run_anew(r, pruned, out, error);
-  else th_transformer_free(pruned);
-  leftovers_remove(out);
-  if (!status) status = run_begin(r, error);
-  if (!status) *is = size_of(r);
+  if (!status) return remake(r, pruned, out, error);
+  th_transformer_free(pruned);
   return status;
 }
 
 static th_status prune(const char *directory, const char *heads, const char *out, const char *use,
                        th_error *error) {
-  run_weights which = RUN_LAST;
-  size was = {0}, is = {0};
   run r;
-  th_status status = check_options(heads, out, error);
-  if (!status && use) status = run_weights_parse(use, &which, error);
-  if (!status) status = run_open(&r, directory, NULL, NULL, RUN_DATA, error);
+  if (!heads || !*heads)
+    return th_error_set(error, TH_EINVAL, "--heads LIST is missing: which heads should go?");
+  th_status status = remake_check(out, "the smaller run", error);
+  if (!status) status = remake_open(&r, directory, use, error);
   if (status) return status;
-  if (which != RUN_LAST) status = run_use(&r, which, error);
-  if (!status) status = prune_run(&r, heads, out, &was, &is, error);
+  remake_size was = remake_size_of(&r), is = {0};
+  status = prune_run(&r, heads, out, error);
+  if (!status) is = remake_size_of(&r);
   if (!status)
     printf("%s: without %s, %lld heads of %lld\n"
            "%lld parameters of %lld, %lld bytes of %lld in model.safetensors\n",
