@@ -558,7 +558,11 @@ static void set_up(props *p, th_tape *other) {
     th_reversible(th_stream(p->a23), p->a5, 0, NULL, itself, NULL, 0)) \
   X(75, TH_ESHAPE, "streams_end: streams [2,3] and [5]: want one shape", th_streams_end(p->a23, p->a5)) \
   X(76, TH_ESHAPE, "recompute: matmul: [2,3] x [2,3]: inner sizes 3 and 2 differ", \
-    th_recompute(p->a23, 0, NULL, times_itself, NULL, 0))
+    th_recompute(p->a23, 0, NULL, times_itself, NULL, 0)) \
+  X(77, TH_EINVAL, "attention: in tiles a bias has no gradient: want all weights kept", \
+    th_attention(p->qkv, p->qkv, p->qkv, \
+                 &(th_attention_options){.bias = th_leaf(p->d.tape, &p->scalar->value, NULL), \
+                                         .way = TH_ATTEND_TILES}))
 
 static th_var *itself(th_var *x, th_var *const *others, const void *context) {
   (void)others, (void)context;

@@ -292,6 +292,14 @@ OP(attention_all, ATTEND(.mask = all_masks, .scale = 0.7, .bias = in[3]),
 OP(attention_near, ATTEND(.mask = near), PLAIN_ATTEND(NULL, &near, ROOT(in)))
 OP(attention_near_before, ATTEND(.mask = near_before, .bias = in[3]),
    PLAIN_ATTEND(&in[3], &near_before, ROOT(in)))
+#define TILES(...) ATTEND(.way = TH_ATTEND_TILES, __VA_ARGS__)
+OP(tiles, TILES(.scale = 0), PLAIN_ATTEND(NULL, NULL, ROOT(in)))
+OP(tiles_causal, TILES(.mask = causal), PLAIN_ATTEND(NULL, &causal, ROOT(in)))
+OP(tiles_empty, TILES(.mask = empty), PLAIN_ATTEND(NULL, &empty, ROOT(in)))
+OP(tiles_near, TILES(.mask = near), PLAIN_ATTEND(NULL, &near, ROOT(in)))
+OP(tiles_all, TILES(.mask = near_before, .scale = 0.7), PLAIN_ATTEND(NULL, &near_before, 0.7))
+OP(tiles_keys, TILES(.mask = keys), PLAIN_ATTEND(NULL, &keys, ROOT(in)))
+OP(tiles_kept, (training(tape, 9), TILES(.mask = causal, .dropout = 0.4)), plain_attention_kept(d, in, 0.4))
 OP(attention_same, th_attention(in[0], in[0], in[0], NULL),
    plain_attention(d, &in[0], &in[0], &in[0], NULL, NULL, ROOT(in), NULL))
 OP(attention_kept, (training(tape, 9), ATTEND(.mask = causal, .dropout = 0.4)),
@@ -537,6 +545,18 @@ static const op_case shaped[] = {
          OF(2, 1, 6, 3), OF(2, 3, 6, 4)),
     CASE("attention", "two heads of keys, three of values, bias", 4, attention_all, OF(2, 6, 4, 3),
          OF(2, 2, 5, 3), OF(2, 3, 5, 4), OF(6, 1, 5)),
+    CASE("attention", "tiles, a part of one", 3, tiles, OF(2, 3, 5, 4), OF(2, 3, 7, 4), OF(2, 3, 7, 5)),
+    CASE("attention", "tiles, several", 3, tiles, OF(1, 2, 131, 8), OF(1, 2, 515, 8), OF(1, 2, 515, 7)),
+    CASE("attention", "tiles, whole ones", 3, tiles, OF(1, 1, 128, 4), OF(1, 1, 512, 4), OF(1, 1, 512, 4)),
+    CASE("attention", "tiles, causal", 3, tiles_causal, OF(1, 2, 300, 4), OF(1, 2, 300, 4), OF(1, 2, 300, 4)),
+    CASE("attention", "tiles, causal, fewer queries", 3, tiles_causal, OF(2, 4, 33, 8), OF(2, 2, 265, 8),
+         OF(2, 1, 265, 8)),
+    CASE("attention", "tiles, no key at all", 3, tiles_empty, QKV),
+    CASE("attention", "tiles, window", 3, tiles_near, OF(1, 2, 300, 4), OF(1, 2, 300, 4), OF(1, 2, 300, 4)),
+    CASE("attention", "tiles, all masks", 3, tiles_all, QKV),
+    CASE("attention", "tiles, mask of keys", 3, tiles_keys, QKV),
+    CASE("attention", "tiles, with dropout", 3, tiles_kept, OF(2, 2, 67, 4), OF(2, 2, 261, 4),
+         OF(2, 2, 261, 4)),
     CASE("attention", "one tensor for all three", 1, attention_same, OF(2, 3, 5, 4)),
     CASE("hard_concrete", "with noise", 1, gates_noisy, OF(3, 70)),
     CASE("hard_concrete", "without", 1, gates_quiet, OF(7)),
@@ -1274,4 +1294,52 @@ Test(twins, fused_ops_equal_small_ops_forward_and_backward) {
     check_twin(&twins[i], TH_F64);
     check_twin(&twins[i], TH_F32);
   }
+}
+
+/* ---- attention in tiles ---------------------------------------------------------------------------- */
+
+static size_t attention_bytes(int64_t length, th_attention_way way) {
+  desk d = desk_open();
+  th_tensor x = desk_uniform(&d, TH_F32, -1, 1, SHAPE(1, 2, length, 4)), g;
+  th_var *leaf = desk_leaf(&d, &x, &g);
+  th_backward(th_sum(th_attention(leaf, leaf, leaf, &(th_attention_options){.way = way}), TH_ALL_AXES, false),
+              NULL);
+  expect_no_error(d.tape);
+  size_t bytes = th_tape_bytes(d.tape);
+  desk_close(&d);
+  return bytes;
+}
+
+Test(attention, long_sequences_take_memory_by_their_length_not_its_square) {
+  cr_expect_eq(attention_bytes(256, TH_ATTEND_AUTO), attention_bytes(256, TH_ATTEND_WHOLE));
+  cr_expect_eq(attention_bytes(1024, TH_ATTEND_AUTO), attention_bytes(1024, TH_ATTEND_TILES));
+  cr_expect_lt(attention_bytes(4096, TH_ATTEND_AUTO), 4 * attention_bytes(1024, TH_ATTEND_AUTO));
+  cr_expect_gt(attention_bytes(1024, TH_ATTEND_WHOLE), 4 * attention_bytes(1024, TH_ATTEND_TILES));
+}
+
+Test(attention, tiles_and_whole_weights_drop_the_same_and_threads_change_no_bit) {
+  desk d = desk_open();
+  th_tensor x = desk_uniform(&d, TH_F32, -2, 2, SHAPE(2, 3, 300, 8)), g[3], out[3];
+  th_pool *pool = th_pool_new(3);
+  const th_attention_way ways[] = {TH_ATTEND_WHOLE, TH_ATTEND_TILES, TH_ATTEND_TILES};
+  for (int i = 0; i < 3; i++) {
+    th_tape *tape = th_tape_new(i == 2 ? pool : NULL), *old = d.tape;
+    d.tape = tape;
+    th_tape_train(tape, true);
+    th_tape_seed(tape, 5, 9);
+    th_var *leaf = desk_leaf(&d, &x, &g[i]);
+    th_var *y = th_attention(leaf, leaf, leaf,
+                             &(th_attention_options){.mask.causal = true, .dropout = 0.3, .way = ways[i]});
+    th_backward(th_sum(th_mul(y, y), TH_ALL_AXES, false), NULL);
+    expect_no_error(tape);
+    out[i] = desk_copy(&d, TH_F32, &y->value);
+    d.tape = old;
+    th_tape_free(tape);
+  }
+  expect_near(&out[1], &out[0], 1e-5, "in tiles");
+  expect_near(&g[1], &g[0], 1e-4, "the gradient in tiles");
+  expect_near(&out[2], &out[1], 0, "on three threads");
+  expect_near(&g[2], &g[1], 0, "the gradient on three threads");
+  th_pool_free(pool);
+  desk_close(&d);
 }

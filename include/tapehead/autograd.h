@@ -157,11 +157,17 @@ th_var *th_cross_entropy(th_var *logits, const th_tensor *targets, double smooth
  * q [B,H,Tq,D], k [B,K,Tk,D], v [B,W,Tk,V] give [B,H,Tq,V], a view of [B,Tq,H,V], so that joining the
  * heads is a reshape. K and W are H, or fewer that divide it: head h reads the heads numbered h K / H and h W / H
  * (Ainslie et al. 2023, section 2.2). The weights are not to be had from it: for those, see th_attention_weights. */
+typedef enum {
+  TH_ATTEND_AUTO,  /* by the number of scores */
+  TH_ATTEND_WHOLE, /* all weights are kept for backward */
+  TH_ATTEND_TILES /* nothing of size Tq x Tk is kept, and what is hidden costs nothing; a bias then has no gradient */
+} th_attention_way;
 typedef struct th_attention_options {
   th_mask mask;
-  double scale;   /* 0: 1 / sqrt(D) */
-  double dropout; /* of the weights */
-  th_var *bias;   /* broadcast to [B,H,Tq,Tk], or NULL */
+  double scale;         /* 0: 1 / sqrt(D) */
+  double dropout;       /* of the weights */
+  th_var *bias;         /* broadcast to [B,H,Tq,Tk], or NULL */
+  th_attention_way way; /* of th_attention; the result is the same to rounding, with the same dropout */
 } th_attention_options;
 th_var *th_attention(th_var *q, th_var *k, th_var *v, const th_attention_options *options);
 

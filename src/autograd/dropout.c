@@ -4,9 +4,11 @@
 /* Which elements stay: 1 with probability 1 - p. A step's masks depend on its seed and number alone. */
 uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count) {
   uint8_t *keep = th_keep(tape, (size_t)count);
-  if (keep) th_random_keep(th_tape_draw(tape), 0, count, (uint32_t)(p * 4294967296.0), keep);
+  if (keep) th_random_keep(th_tape_draw(tape), 0, count, th_keep_threshold(p), keep);
   return keep;
 }
+
+uint32_t th_keep_threshold(double p) { return (uint32_t)(p * 4294967296.0); }
 
 /* ---- dropout (Srivastava et al. 2014), scaled while training ------------------------------------------------- */
 

@@ -6,7 +6,12 @@
 typedef struct {
   th_mask mask;
   double scale, dropout;
+  th_attention_way way;
 } sdpa_settings;
+
+#define TILES_FROM \
+  (512 * 512)        /* scores of a head: from here on tiles are faster, too, forward and backward together */
+#define TASKS_MAX 16 /* pieces of the work, each with scratch of its own */
 
 static bool divides(int64_t few, int64_t many) { return few == many || (few > 0 && many % few == 0); }
 
@@ -26,49 +31,114 @@ static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *k, co
   return true;
 }
 
-static bool fill_job(th_var *out, th_attention_job *job) {
+static bool uses_tiles(const th_var *out, const int64_t *scores) {
+  const sdpa_settings *s = out->settings;
+  bool bias_learns = out->inputs > 3 && out->in[3]->needs_grad && th_tape_recording(out->tape);
+  if (s->way == TH_ATTEND_TILES) return true;
+  return s->way == TH_ATTEND_AUTO && !bias_learns && scores[2] * scores[3] >= TILES_FROM;
+}
+
+/* Masks and lengths are the caller's: what tiles need of them in backward is copied. */
+static bool keep_mask(th_tape *tape, th_mask *mask, int64_t batch) {
+  if (mask->key_length) {
+    int32_t *length = th_keep(tape, (size_t)batch * sizeof *length);
+    for (int64_t b = 0; length && b < batch; b++) length[b] = mask->key_length[b];
+    if (!(mask->key_length = length)) return false;
+  }
+  if (!mask->allowed) return true;
+  th_tensor *copy = th_keep(tape, sizeof *copy);
+  if (!copy || !th_keep_tensor(tape, copy, TH_U8, mask->allowed->ndim, mask->allowed->shape)) return false;
+  th_tensor_copy(copy, mask->allowed, NULL);
+  mask->allowed = copy;
+  return true;
+}
+
+static bool keep_scratch(th_tape *tape, th_attention_job *job, int64_t pieces) {
+  int64_t tasks = pieces < TASKS_MAX ? pieces : TASKS_MAX;
+  return th_keep_tensor(tape, &job->scratch, job->q.dtype, 2, (int64_t[]){tasks, th_attention_scratch()});
+}
+
+static bool fill_tiles(th_var *out, th_attention_job *job) {
+  const sdpa_settings *s = out->settings;
+  const int64_t *shape = job->weights.shape;
+  if (out->inputs > 3 && out->in[3]->needs_grad && th_tape_recording(out->tape))
+    return th_fail(out, TH_EINVAL, "in tiles a bias has no gradient: want all weights kept");
+  if (s->dropout > 0 && th_tape_training(out->tape)) {
+    job->random = th_tape_draw(out->tape);
+    job->threshold = th_keep_threshold(s->dropout);
+  }
+  return th_keep_tensor(out->tape, &job->lse, job->q.dtype, 3, shape) &&
+         keep_mask(out->tape, &job->mask, shape[0]) &&
+         keep_scratch(out->tape, job, shape[0] * shape[1] * ((shape[2] + 63) / 64));
+}
+
+static bool fill_whole(th_var *out, th_attention_job *job) {
   const sdpa_settings *s = out->settings;
   th_tape *tape = out->tape;
+  if (!th_keep_tensor(tape, &job->weights, job->q.dtype, 4, job->weights.shape)) return false;
+  if (s->dropout == 0 || !th_tape_training(tape)) return true;
+  job->keep = th_keep_mask(tape, s->dropout, th_tensor_count(&job->weights));
+  return job->keep && th_keep_tensor(tape, &job->dropped, job->q.dtype, 4, job->weights.shape);
+}
+
+static bool fill_job(th_var *out, th_attention_job *job) {
+  const sdpa_settings *s = out->settings;
   int64_t shape[4];
-  *job = (th_attention_job){
-      .q = out->in[0]->value, .k = out->in[1]->value, .v = out->in[2]->value, .scale = s->scale};
+  *job = (th_attention_job){.q = out->in[0]->value,
+                            .k = out->in[1]->value,
+                            .v = out->in[2]->value,
+                            .scale = s->scale,
+                            .mask = s->mask};
   if (!check_shapes(out, &job->q, &job->k, &job->v, shape)) return false;
-  if (!th_keep_tensor(tape, &job->weights, job->q.dtype, 4, shape)) return false;
-  job->mask = s->mask;
+  job->weights = th_tensor_of(NULL, job->q.dtype, 4, shape);
   if (!th_mask_fits(out, &job->mask, &job->weights)) return false;
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT];
   if (out->inputs > 3 && !th_view_broadcast(&job->bias, &out->in[3]->value, 4, shape))
     return th_fail(out, TH_ESHAPE, "bias %s does not broadcast to the scores %s",
                    th_shape_text(a, &out->in[3]->value), th_shape_text(b, &job->weights));
-  if (s->dropout == 0 || !th_tape_training(tape)) return true;
-  if (!(s->dropout > 0 && s->dropout < 1))
+  if (!(s->dropout >= 0 && s->dropout < 1) && th_tape_training(out->tape))
     return th_fail(out, TH_EINVAL, "dropout %g is not in [0, 1)", s->dropout);
-  job->keep = th_keep_mask(tape, s->dropout, th_tensor_count(&job->weights));
   job->keep_scale = 1 / (1 - s->dropout);
-  return job->keep && th_keep_tensor(tape, &job->dropped, job->q.dtype, 4, shape);
+  return uses_tiles(out, shape) ? fill_tiles(out, job) : fill_whole(out, job);
 }
 
 /* q, k, v (and bias) to [B,Tq,H,V]: with the heads side by side, as the output projection reads them. */
 static bool attention_forward(th_var *out) {
   th_attention_job *job = out->saved = th_keep(out->tape, sizeof *job);
-  th_tensor allowed;
-  if (!job || !fill_job(out, job)) return false;
+  th_pool *pool = th_tape_pool(out->tape);
+  th_tensor *allowed = th_keep(out->tape, sizeof *allowed);
+  if (!job || !allowed || !fill_job(out, job)) return false;
   int64_t shape[] = {job->q.shape[0], job->q.shape[2], job->q.shape[1], job->v.shape[3]};
   if (!th_make(out, 4, shape)) return false;
   th_view_permute(&job->out, &out->value, (int[]){0, 2, 1, 3});
-  if (job->mask.allowed && th_view_broadcast(&allowed, job->mask.allowed, 4, job->weights.shape))
-    job->mask.allowed = &allowed;
-  th_k_attention(th_tape_pool(out->tape), job);
+  if (job->mask.allowed && th_view_broadcast(allowed, job->mask.allowed, 4, job->weights.shape))
+    job->mask.allowed = allowed;
+  if (job->lse.data) {
+    th_k_attention_tiles(pool, job);
+    return true;
+  }
+  th_k_attention(pool, job);
   job->mask = (th_mask){0}; /* the caller's, and not needed again: what is hidden has weight 0 */
   return true;
 }
 
+static void tiles_backward(th_var *out, th_attention_job *job) {
+  const int64_t *shape = job->weights.shape;
+  if (th_keep_tensor(out->tape, &job->along, job->q.dtype, 3, shape) && shape[0] * shape[1] > 0 &&
+      keep_scratch(out->tape, job, shape[0] * shape[1] / th_heads_together(job)))
+    th_k_attention_tiles_backward(th_tape_pool(out->tape), job);
+}
+
 static void attention_backward(th_var *out) {
   th_attention_job *job = out->saved;
-  if (!th_keep_tensor(out->tape, &job->gscores, job->q.dtype, 4, job->weights.shape)) return;
   th_view_permute(&job->gout, &out->grad, (int[]){0, 2, 1, 3});
   job->gq = th_grad_or_none(out->in[0]), job->gk = th_grad_or_none(out->in[1]),
   job->gv = th_grad_or_none(out->in[2]);
+  if (job->lse.data) {
+    tiles_backward(out, job);
+    return;
+  }
+  if (!th_keep_tensor(out->tape, &job->gscores, job->q.dtype, 4, job->weights.shape)) return;
   th_k_attention_backward(th_tape_pool(out->tape), job);
   const th_tensor *gbias = out->inputs > 3 ? th_grad(out->in[3]) : NULL;
   if (gbias) th_k_axpy(th_tape_pool(out->tape), 1, &job->gscores, gbias);
@@ -91,7 +161,7 @@ static double scale_of(const th_var *q, const th_attention_options *options) {
 th_var *th_attention(th_var *q, th_var *k, th_var *v, const th_attention_options *options) {
   th_attention_options none = {0};
   if (!options) options = &none;
-  sdpa_settings s = {options->mask, scale_of(q, options), options->dropout};
+  sdpa_settings s = {options->mask, scale_of(q, options), options->dropout, options->way};
   th_var *in[] = {th_as_heads(q), th_as_heads(k), th_as_heads(v), options->bias};
   th_var *out = th_apply(&th_op_attention, options->bias ? 4 : 3, in, &s, sizeof s);
   return th_tape_error(out->tape) ? out : th_permute(out, (int[]){0, 2, 1, 3});

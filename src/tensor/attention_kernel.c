@@ -68,7 +68,7 @@ static void backward_head(const th_attention_job *j, int64_t head) {
 }
 
 /* Heads that add to the same keys' or values' gradients are one task, so that they do it in turn. */
-static int64_t heads_together(const th_attention_job *j) {
+int64_t th_heads_together(const th_attention_job *j) {
   int64_t heads = j->weights.shape[1], share_key = heads / j->k.shape[1], share_value = heads / j->v.shape[1];
   int64_t together = share_key;
   while (together % share_value) together += share_key;
@@ -77,7 +77,7 @@ static int64_t heads_together(const th_attention_job *j) {
 
 static void backward_heads(void *context, int64_t task) {
   const th_attention_job *j = context;
-  int64_t together = heads_together(j);
+  int64_t together = th_heads_together(j);
   for (int64_t head = task * together; head < (task + 1) * together; head++) backward_head(j, head);
 }
 
@@ -96,5 +96,5 @@ void th_k_attention(th_pool *pool, const th_attention_job *job) {
 }
 
 void th_k_attention_backward(th_pool *pool, const th_attention_job *job) {
-  if (all_heads(job)) run(pool, backward_heads, all_heads(job) / heads_together(job), job);
+  if (all_heads(job)) run(pool, backward_heads, all_heads(job) / th_heads_together(job), job);
 }

@@ -136,7 +136,18 @@ typedef struct th_attention_job {
   double keep_scale;          /* 1 / (1 - p) */
   th_tensor gout, gq, gk, gv; /* backward; data NULL where no gradient is wanted */
   th_tensor gscores; /* [B,H,Tq,Tk]: backward fills it with the gradient of the scores, so of the bias */
+  /* Of the tiled kernels alone: weights is a shape without data; dropped, keep and gscores are not used. */
+  th_tensor lse; /* [B,H,Tq]: logarithm of a row's sum of exponentials; filled by forward, read by backward */
+  th_tensor along;   /* [B,H,Tq]: scratch of backward */
+  th_tensor scratch; /* [tasks, th_attention_scratch()] */
+  th_random random;  /* of dropout, and the threshold: th_random_keep; 0: none */
+  uint32_t threshold;
 } th_attention_job;
+int64_t
+th_heads_together(const th_attention_job *job); /* neighbouring heads that add to the same gradients */
+int64_t th_attention_scratch(void);
+void th_k_attention_tiles(th_pool *pool, const th_attention_job *job);
+void th_k_attention_tiles_backward(th_pool *pool, const th_attention_job *job);
 void th_k_attention(th_pool *pool, const th_attention_job *job);
 void th_k_attention_backward(th_pool *pool, const th_attention_job *job);
 

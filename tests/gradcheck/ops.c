@@ -190,6 +190,13 @@ static int attention_near(th_tape *tape, th_var *const *in, th_var **out, void *
   return 1;
 }
 
+static int attention_tiles(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  (void)context;
+  th_tape_train(tape, true);
+  th_tape_seed(tape, 11, 0);
+  return attend(in, out, (th_attention_options){.dropout = 0.3, .way = TH_ATTEND_TILES});
+}
+
 static int attention_dropped(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   (void)context;
   th_tape_train(tape, true);
@@ -349,6 +356,15 @@ const gradcheck_case op_cases[] = {
      attention_masked,
      4,
      {SHAPE(2, 4, 4, 3), SHAPE(2, 2, 5, 3), SHAPE(2, 1, 5, 2), SHAPE(4, 4, 5)},
+     0,
+     0,
+     NULL},
+    {"attention", "tiles, masked, with dropout", attention_tiles, 3, {QKV}, 0, 0, NULL},
+    {"attention",
+     "tiles, fewer heads of keys and values",
+     attention_tiles,
+     3,
+     {SHAPE(2, 4, 4, 3), SHAPE(2, 2, 5, 3), SHAPE(2, 1, 5, 2)},
      0,
      0,
      NULL},
