@@ -13,7 +13,7 @@
 enum { SEED = 1, SOURCE, TARGET_IN, TARGET_OUT }; /* the last three are streams of random numbers */
 
 typedef struct {
-  int width, heads, layers, ff, batch, length, vocabulary, threads, steps, warmup;
+  int width, heads, layers, ff, batch, length, vocabulary, threads, steps, warmup, reversible;
   double dropout;
 } options;
 
@@ -40,6 +40,7 @@ static bool parse(int count, const char **arguments, options *o) {
                                {"length", 0, argument, &o->length, 0, "tokens in each sentence", "N"},
                                {"vocabulary", 0, argument, &o->vocabulary, 0, "words on either side", "N"},
                                {"dropout", 0, real, &o->dropout, 0, "probability of a zero", "P"},
+                               {"reversible", 0, POPT_ARG_NONE, &o->reversible, 0, "layers, pre-norm", NULL},
                                {"threads", 0, argument, &o->threads, 0, "processor threads", "N"},
                                {"steps", 0, argument, &o->steps, 0, "timed", "N"},
                                {"warmup", 0, argument, &o->warmup, 0, "steps before those", "N"},
@@ -65,14 +66,18 @@ static th_status make_ids(th_tensor *ids, const options *o, uint64_t stream, th_
 }
 
 static th_status make(bench *b, const options *o, th_error *error) {
-  th_transformer_config config = {
-      .source_vocabulary = o->vocabulary,
-      .target_vocabulary = o->vocabulary,
-      .encoder_layers = o->layers,
-      .decoder_layers = o->layers,
-      .max_length = o->length,
-      .layer = {.width = o->width, .heads = o->heads, .feed_forward = o->ff, .dropout = o->dropout},
-      .final_norm = true}; /* as torch.nn.Transformer */
+  th_transformer_config config = {.source_vocabulary = o->vocabulary,
+                                  .target_vocabulary = o->vocabulary,
+                                  .encoder_layers = o->layers,
+                                  .decoder_layers = o->layers,
+                                  .max_length = o->length,
+                                  .reversible = o->reversible,
+                                  .layer = {.width = o->width,
+                                            .heads = o->heads,
+                                            .feed_forward = o->ff,
+                                            .dropout = o->dropout,
+                                            .norm_first = o->reversible},
+                                  .final_norm = true}; /* as torch.nn.Transformer */
   th_status status = th_transformer_new(&b->model, &config, TH_F32, SEED, error);
   if (!status) status = th_adam_new(&b->adam, b->model->params, &(th_adam_config){0}, error);
   if (!status) status = make_ids(&b->source, o, SOURCE, error);
