@@ -44,6 +44,7 @@ static th_transformer *made_of(const th_transformer *model, int64_t width, doubl
 }
 
 static th_tensor logits_of(desk *d, const th_transformer *m) {
+  d->stream = 1; /* of the same tokens each time */
   th_tensor source = desk_ids(d, BATCH, SOURCE, SOURCES), target = desk_ids(d, BATCH, TARGET, TARGETS);
   th_tape_reset(d->tape);
   th_var *memory = th_transformer_encode(m, d->tape, &source, NULL, NULL);
