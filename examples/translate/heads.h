@@ -56,7 +56,8 @@ typedef struct head_kind {
   double *redundancy; /* [layers] */
 } head_kind;
 
-/* A held-out example looked at closely. A byte is 255 times a weight, rounded: head by head, row by row. */
+/* A held-out example looked at closely. A byte is 255 times a weight, rounded: head by head, row by row. Of weights that
+ * may be below 0 it is 128 and 127 times the weight's part of the largest size of that step. */
 typedef struct sentence {
   example pair;                           /* its ids are the run's */
   const char **source, **input, **output; /* labels: [columns of the encoder], [rows of the decoder] twice */
@@ -64,6 +65,7 @@ typedef struct sentence {
   th_tensor *weights;                  /* [heads], each TH_F32 [rows,columns], of the studied weights */
   size_t size;                         /* bytes of one step */
   unsigned char *at_step[MOMENTS_MAX]; /* [moments], each [size] */
+  double largest[MOMENTS_MAX];         /* [moments]: size of a weight; where they may be below 0 */
   unsigned char *norms;                /* [size]: th_captured.norms, each row scaled to sum 1 */
   th_rollout rollout;
 } sentence;
@@ -96,6 +98,7 @@ typedef struct head_study {
   int kinds;
   sentence *sentence;
   int sentences;
+  bool any_sign; /* weights may be below 0: an attention's rows_sum_to_one is false */
   moment moment[MOMENTS_MAX]; /* by step; the last: the studied weights */
   int moments, snapshots;     /* snapshots: how many the run has kept before the studied weights */
   th_arena *arena;            /* of all arrays */

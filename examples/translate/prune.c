@@ -85,9 +85,9 @@ static th_status prune(const char *directory, const char *heads, const char *out
   if (which != RUN_LAST) status = run_use(&r, which, error);
   if (!status) status = prune_run(&r, heads, out, &was, &is, error);
   if (!status)
-    printf("%s: without %s, %lld heads of %lld\n"
+    printf("%s: without %s, %lld head%s of %lld\n"
            "%lld parameters of %lld, %lld bytes of %lld in model.safetensors\n",
-           out, heads, is.heads, was.heads, is.parameters, was.parameters, is.bytes, was.bytes);
+           out, heads, is.heads, is.heads == 1 ? "" : "s", was.heads, is.parameters, was.parameters, is.bytes, was.bytes);
   run_free(&r);
   return status;
 }
