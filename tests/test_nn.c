@@ -401,7 +401,8 @@ Test(positions, alibi_is_a_penalty_by_distance_that_starts_at_the_last_queries) 
   desk d = desk_open();
   th_nn_positions positions = {.kind = TH_POSITIONS_ALIBI};
   th_tensor q = desk_zeros(&d, TH_F64, SHAPE(3, 2, 2, 4));
-  th_var *bias = th_nn_positions_bias(&positions, NULL, th_constant(d.tape, &q), 4); /* queries at places 2 and 3 */
+  th_var *bias =
+      th_nn_positions_bias(&positions, NULL, th_constant(d.tape, &q), 4); /* queries at places 2 and 3 */
   EXPECT_VALUES(&bias->value, 0, -2. / 16, -1. / 16, 0, -1. / 16, -3. / 16, -2. / 16, -1. / 16, 0, -2. / 256,
                 -1. / 256, 0, -1. / 256, -3. / 256, -2. / 256, -1. / 256, 0);
   desk_close(&d);

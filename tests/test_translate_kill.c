@@ -8,7 +8,8 @@ TestSuite(translate_kill, .init = enter_directory, .fini = leave_directory);
 
 /* A report's means are over the updates since the last one, of this process: where every report is also a
  * checkpoint, a process that dies takes none of them along. */
-#define REPORTS_AND_SAVES "--report-every 3 --save-every 2 --snapshot-every 25 --validate-every 5 --ema 0.9 --average 3"
+#define REPORTS_AND_SAVES \
+  "--report-every 3 --save-every 2 --snapshot-every 25 --validate-every 5 --ema 0.9 --average 3"
 #define RECIPE " --dropout 0.1 --batch 16 --steps 60 " REPORTS_AND_SAVES " --out "
 #define TOY "train " SMALL RECIPE
 #define PAIRS "train " SMALL_PAIRS RECIPE

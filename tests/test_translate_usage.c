@@ -12,17 +12,18 @@ TestSuite(translate_usage, .init = enter_directory, .fini = leave_directory);
 /* ---- commands ---------------------------------------------------------------------------------------- */
 
 Test(translate_usage, no_command) {
-  refuses(
-      2,
-      "translate: no command: want train, decode, eval, score, tokens, logits, heads, prune or gradcheck; " SEE_HELP,
-      "%s", "");
+  refuses(2,
+          "translate: no command: want train, decode, eval, score, tokens, logits, heads, prune or "
+          "gradcheck; " SEE_HELP,
+          "%s", "");
 }
 
 Test(translate_usage, an_unknown_command) {
-  refuses(2,
-          "translate: unknown command trian: want train, decode, eval, score, tokens, logits, heads, prune or "
-          "gradcheck; " SEE_HELP,
-          "trian --out a");
+  refuses(
+      2,
+      "translate: unknown command trian: want train, decode, eval, score, tokens, logits, heads, prune or "
+      "gradcheck; " SEE_HELP,
+      "trian --out a");
   refuses(2, "unknown command --verse", "--verse");
 }
 

@@ -98,7 +98,7 @@ typedef struct head_study {
   int kinds;
   sentence *sentence;
   int sentences;
-  bool any_sign; /* weights may be below 0: an attention's rows_sum_to_one is false */
+  bool any_sign;              /* weights may be below 0: an attention's rows_sum_to_one is false */
   moment moment[MOMENTS_MAX]; /* by step; the last: the studied weights */
   int moments, snapshots;     /* snapshots: how many the run has kept before the studied weights */
   th_arena *arena;            /* of all arrays */

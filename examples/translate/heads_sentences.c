@@ -73,7 +73,8 @@ th_status sentences_make(head_study *h, run *r, int count, th_error *error) {
   }
   th_status status = TH_OK;
   for (int i = 0; i < th_transformer_attentions(r->model); i++)
-    h->any_sign |= !th_attention_traits_of(th_transformer_attention(r->model, i)->method.kind)->rows_sum_to_one;
+    h->any_sign |=
+        !th_attention_traits_of(th_transformer_attention(r->model, i)->method.kind)->rows_sum_to_one;
   int64_t found = pick_examples(&r->data, count, picked);
   for (; h->sentences < found && !status; h->sentences++)
     status = make_sentence(h, r, &h->sentence[h->sentences], picked[h->sentences], error);
@@ -136,7 +137,8 @@ static void keep_capture(const head_study *h, sentence *s, const th_capture *c, 
   for (int i = 0; i < c->count; i++)
     for (int64_t head = 0; head < c->attentions[i].weights.shape[1]; head++, index++) {
       const th_tensor *weights = &c->attentions[i].weights;
-      at = h->any_sign ? put_signed(at, weights, head, s->largest[when]) : put_shades(at, weights, head, false);
+      at = h->any_sign ? put_signed(at, weights, head, s->largest[when])
+                       : put_shades(at, weights, head, false);
       if (when != h->moments - 1) continue;
       norms = put_shades(norms, &c->attentions[i].norms, head, true);
       keep_weights(&s->weights[index], weights, head);

@@ -87,7 +87,8 @@ static th_status prune(const char *directory, const char *heads, const char *out
   if (!status)
     printf("%s: without %s, %lld head%s of %lld\n"
            "%lld parameters of %lld, %lld bytes of %lld in model.safetensors\n",
-           out, heads, is.heads, is.heads == 1 ? "" : "s", was.heads, is.parameters, was.parameters, is.bytes, was.bytes);
+           out, heads, is.heads, is.heads == 1 ? "" : "s", was.heads, is.parameters, was.parameters, is.bytes,
+           was.bytes);
   run_free(&r);
   return status;
 }

@@ -207,7 +207,8 @@ function headView() {
               "Which weights", kinds, which,
               weights => choose({weights, step: weights === "plain" ? state.step : LAST})),
           choiceOf(
-              "Colour scale", [["one", matrix.signed ? "one scale for all" : "scale 0 to 1"], ["most", "to the largest"]], state.scale,
+              "Colour scale",
+              [["one", matrix.signed ? "one scale for all" : "scale 0 to 1"], ["most", "to the largest"]], state.scale,
               value => choose({scale: value}))),
       which === "rollout" ? soft("Rollout is of the whole stack of layers: the same for all its heads.") : null,
       element(

@@ -37,7 +37,8 @@ function scaleBar(scale, name, signed = false) {
   const end = scale === 1 ? "1" : share(scale);
   return element(
       "div", {class: "scale"}, element("span", {}, signed ? `−${end}` : "0"),
-      paint(element("canvas", {"aria-hidden": true}), ramp), element("span", {}, end), element("span", {class: "soft"}, name));
+      paint(element("canvas", {"aria-hidden": true}), ramp), element("span", {}, end),
+      element("span", {class: "soft"}, name));
 }
 
 const WIDEST = 104; /* label, in pixels */
@@ -133,8 +134,9 @@ function heatmap(matrix, options) {
     });
   };
   return {
-    node:
-        element("div", {}, element("div", {class: "scroll"}, box), scaleBar(options.scale ?? matrix.full, options.unit, matrix.signed), spoken),
+    node: element(
+        "div", {}, element("div", {class: "scroll"}, box),
+        scaleBar(options.scale ?? matrix.full, options.unit, matrix.signed), spoken),
     mark
   };
 }
@@ -159,7 +161,9 @@ function links(matrix, options) {
           x2: width - edge,
           y2: y(column),
           "stroke-opacity": Math.min(1, weight).toFixed(3),
-          class: !matrix.signed ? "" : signed < 0 ? "below" : "above",
+          class: !matrix.signed ? "" :
+              signed < 0        ? "below" :
+                                  "above",
           "data-link": `${row},${column}`
         })
       });

@@ -101,7 +101,8 @@ const WORTH = [
 
 const OTHER_WORDS = [
   [
-    "weights", "Row i, column j: how much of what query i takes in comes from key j. A row sums to 1, unless heads are mixed: then weights may be below 0, which takes away.",
+    "weights",
+    "Row i, column j: how much of what query i takes in comes from key j. A row sums to 1, unless heads are mixed: then weights may be below 0, which takes away.",
     "softmax(q·k / √d): Vaswani et al. 2017, equation 1"
   ],
   [
