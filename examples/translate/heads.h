@@ -153,7 +153,7 @@ th_status write_heads_arrays(const head_study *h, const char *directory, th_erro
 th_status draw_heads(const head_study *h, const char *directory, stage *s, th_error *error);
 
 void print_heads(const head_study *h);
-/* Several runs' studies side by side: jobs.csv and jobs.png in `out`, and in words on standard output, or as
+/* Several runs' studies side by side: jobs.csv, jobs.png and estimates.csv in `out`, and in words on standard output, or as
  * JSON into *json where that is no NULL. */
 th_status compare_heads(const head_study *studies, int count, const char *out, json_t **json,
                         th_error *error);
