@@ -566,7 +566,7 @@ static void set_up(props *p, th_tape *other) {
   X(78, TH_EINVAL, "reversible: what is written over is no stream: want th_stream's result", \
     th_reversible(p->a23, th_stream(p->a23), 0, NULL, itself, NULL, 0)) \
   X(79, TH_EINVAL, "recompute: more inputs than a branch can take", \
-    th_recompute(p->a23, TH_BRANCH_MORE + 1, (th_var *[TH_BRANCH_MORE + 1]){0}, itself, NULL, 0))
+    th_recompute(p->a23, TH_BRANCH_MORE + 1, (th_var * [TH_BRANCH_MORE + 1]){0}, itself, NULL, 0))
 
 static th_var *itself(th_var *x, th_var *const *others, const void *context) {
   (void)others, (void)context;
