@@ -562,7 +562,11 @@ static void set_up(props *p, th_tape *other) {
   X(77, TH_EINVAL, "attention: in tiles a bias has no gradient: want all weights kept", \
     th_attention(p->qkv, p->qkv, p->qkv, \
                  &(th_attention_options){.bias = th_leaf(p->d.tape, &p->scalar->value, NULL), \
-                                         .way = TH_ATTEND_TILES}))
+                                         .way = TH_ATTEND_TILES})) \
+  X(78, TH_EINVAL, "reversible: what is written over is no stream: want th_stream's result", \
+    th_reversible(p->a23, th_stream(p->a23), 0, NULL, itself, NULL, 0)) \
+  X(79, TH_EINVAL, "recompute: more inputs than a branch can take", \
+    th_recompute(p->a23, TH_BRANCH_MORE + 1, (th_var * [TH_BRANCH_MORE + 1]){0}, itself, NULL, 0))
 
 static th_var *itself(th_var *x, th_var *const *others, const void *context) {
   (void)others, (void)context;

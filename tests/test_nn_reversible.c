@@ -133,6 +133,79 @@ Test(reversible, memory_does_not_grow_with_depth) {
   cr_expect(many - two < ordinary / 8, "%zu bytes more, %zu where all is kept", many - two, ordinary);
 }
 
+/* What a layer leaves behind is bookkeeping, of a size that knows nothing of the tokens. */
+static size_t growth_of(bool reversible, bool train, int64_t tokens) {
+  size_t bytes[2];
+  for (int i = 0; i < 2; i++) {
+    bench b = bench_of(TH_DECODER_ONLY, reversible, 0, 0.1, i ? 32 : 2);
+    b.target = ids_of(&b.d, tokens, TARGETS), b.wanted = ids_of(&b.d, tokens, TARGETS);
+    double loss;
+    if (train) gradient_of(&b, NULL, &loss);
+    else loss_of(&b, NULL);
+    bytes[i] = th_tape_bytes(b.d.tape);
+    close_bench(&b);
+  }
+  return bytes[1] - bytes[0];
+}
+
+Test(reversible, what_grows_with_depth_is_the_same_for_any_number_of_tokens) {
+  for (int train = 0; train < 2; train++) {
+    cr_expect_eq(growth_of(true, train, 2), growth_of(true, train, 8));
+    cr_expect_gt(growth_of(false, train, 8), growth_of(false, train, 2));
+  }
+}
+
+/* ---- as ops ----------------------------------------------------------------------------------------- */
+
+static th_var *dropped_tanh(th_var *x, th_var *const *others, const void *context) {
+  (void)others, (void)context;
+  return th_dropout(th_tanh(x), 0.3);
+}
+
+Test(reversible, forward_bits_are_those_of_ordinary_sums) {
+  desk d = desk_open();
+  th_tape_train(d.tape, true);
+  th_tensor x = desk_uniform(&d, TH_F32, -1, 1, SHAPE(5, 7)),
+            y = desk_uniform(&d, TH_F32, -1, 1, SHAPE(5, 7));
+  th_var *made[2];
+  for (int plain = 0; plain < 2; plain++) {
+    th_tape_seed(d.tape, 3, 1);
+    th_var *s[2] = {th_constant(d.tape, &x), th_constant(d.tape, &y)};
+    if (!plain) s[0] = th_stream(s[0]), s[1] = th_stream(s[1]);
+    for (int i = 0; i < 6; i++)
+      s[i % 2] = plain ? th_add(s[i % 2], dropped_tanh(s[1 - i % 2], NULL, NULL))
+                       : th_reversible(s[i % 2], s[1 - i % 2], 0, NULL, dropped_tanh, NULL, 0);
+    made[plain] = plain ? th_scale(th_add(s[0], s[1]), 0.5) : th_streams_end(s[0], s[1]);
+  }
+  expect_no_error(d.tape);
+  cr_expect_arr_eq(made[0]->value.data, made[1]->value.data, 35 * sizeof(float));
+  desk_close(&d);
+}
+
+Test(reversible, a_branch_of_constants_gives_nothing_and_stops_nothing) {
+  desk d = desk_open();
+  th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(3)), g = desk_zeros(&d, TH_F64, SHAPE(3));
+  th_var *leaf = th_leaf(d.tape, &x, &g);
+  th_var *fixed = th_recompute(th_constant(d.tape, &x), 0, NULL, dropped_tanh, NULL, 0);
+  cr_expect_eq(th_backward(th_sum(th_mul(leaf, fixed), TH_ALL_AXES, false), NULL), TH_OK);
+  expect_no_error(d.tape);
+  expect_near(&g, &fixed->value, 0, "gradient");
+  desk_close(&d);
+}
+
+Test(reversible, a_reset_tape_holds_nothing_and_a_used_one_its_most) {
+  desk d = desk_open();
+  th_tensor large = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1000)),
+            small = desk_uniform(&d, TH_F64, -1, 1, SHAPE(2));
+  th_recompute(th_constant(d.tape, &large), 0, NULL, dropped_tanh, NULL, 0);
+  size_t bytes = th_tape_bytes(d.tape);
+  th_recompute(th_constant(d.tape, &small), 0, NULL, dropped_tanh, NULL, 0);
+  cr_expect_geq(th_tape_bytes(d.tape), bytes);
+  th_tape_reset(d.tape);
+  cr_expect_eq(th_tape_bytes(d.tape), 0);
+  desk_close(&d);
+}
+
 Test(reversible, wants_norms_first) {
   th_error error = {0};
   th_transformer_config c = {.shape = TH_DECODER_ONLY,

@@ -44,11 +44,6 @@ static square mean_of(const looked *l, th_attention_kind kind, int layer, int s,
   return mean;
 }
 
-static square step(const square *weights, int n) {
-  square one = unit(n);
-  return half_sum(weights, &one);
-}
-
 static void expect_square(const th_tensor *got, int s, const square *wanted, double limit, const char *what) {
   int64_t rows = got->shape[1], columns = got->shape[2];
   for (int64_t i = 0; i < rows; i++)
@@ -59,29 +54,51 @@ static void expect_square(const th_tensor *got, int s, const square *wanted, dou
     }
 }
 
+/* Two streams, as Gomez et al. have them: each sublayer reads one, is added to the other, and they change places. An
+ * ordinary stack has one, which a feed-forward leaves where it is. */
+typedef struct pair {
+  square x, other;
+} pair;
+
+static pair changed(const looked *l, const pair *s, const square *x) {
+  return l->model->config.reversible ? (pair){s->other, *x} : (pair){*x, *x};
+}
+
+static pair attended(const looked *l, const pair *s, const square *weights) {
+  square said = product(weights, &s->other), sum = half_sum(&s->x, &said);
+  return changed(l, s, &sum);
+}
+
+static pair fed(const looked *l, const pair *s) {
+  square sum = half_sum(&s->x, &s->other);
+  return changed(l, s, &sum);
+}
+
 static square plain_encoder(const looked *l, int s) {
   int n = looking_source_length[s];
-  square through = unit(n);
+  pair through = {unit(n), unit(n)};
   for (int layer = 0; layer < LOOKING_LAYERS - 1; layer++) {
-    square weights = mean_of(l, TH_ENCODER_SELF, layer, s, n), one = step(&weights, n);
-    through = product(&one, &through);
+    square weights = mean_of(l, TH_ENCODER_SELF, layer, s, n);
+    through = attended(l, &through, &weights);
+    through = fed(l, &through);
   }
-  return through;
+  return half_sum(&through.x, &through.other);
 }
 
 static void plain_decoder(const looked *l, int s, const square *encoder, square *target, square *source) {
   int n = looking_input_length[s];
-  *target = unit(n);
-  *source = (square){0};
+  pair to = {unit(n), unit(n)}, from = {0};
   for (int layer = 0; layer < LOOKING_LAYERS; layer++) {
-    square weights = mean_of(l, TH_DECODER_SELF, layer, s, n), one = step(&weights, n), none = {0};
-    *target = product(&one, target);
-    *source = product(&one, source);
-    if (!encoder) continue;
-    square across = mean_of(l, TH_CROSS, layer, s, n), carried = product(&across, encoder);
-    *target = half_sum(target, &none);
-    *source = half_sum(source, &carried);
+    square weights = mean_of(l, TH_DECODER_SELF, layer, s, n), none = {0};
+    to = attended(l, &to, &weights), from = attended(l, &from, &weights);
+    if (encoder) {
+      square across = mean_of(l, TH_CROSS, layer, s, n), carried = product(&across, encoder);
+      square kept = half_sum(&to.x, &none), sum = half_sum(&from.x, &carried);
+      to = changed(l, &to, &kept), from = changed(l, &from, &sum);
+    }
+    to = fed(l, &to), from = fed(l, &from);
   }
+  *target = half_sum(&to.x, &to.other), *source = half_sum(&from.x, &from.other);
 }
 
 static th_rollout rollout_of(const th_transformer *m, th_tape *tape, const th_study_batch *b) {
@@ -90,8 +107,9 @@ static th_rollout rollout_of(const th_transformer *m, th_tape *tape, const th_st
   return made;
 }
 
-static void expect_plain_rollout(th_transformer_shape shape, th_dtype dtype, double limit) {
+static void expect_plain_rollout(th_transformer_shape shape, bool reversible, th_dtype dtype, double limit) {
   study_desk on = study_desk_open(shape, dtype);
+  on.model->config.reversible = reversible;
   study_desk_prune(&on);
   looked l = looked_at(&on);
   th_rollout made = rollout_of(on.model, on.tape, &on.batch);
@@ -112,9 +130,14 @@ static void expect_plain_rollout(th_transformer_shape shape, th_dtype dtype, dou
 
 Test(study_rollout, is_the_product_of_the_layers_in_every_shape_also_where_one_has_fewer_heads) {
   for (int shape = TH_ENCODER_DECODER; shape <= TH_ENCODER_ONLY; shape++) {
-    expect_plain_rollout((th_transformer_shape)shape, TH_F64, 1e-13);
-    expect_plain_rollout((th_transformer_shape)shape, TH_F32, 1e-6);
+    expect_plain_rollout((th_transformer_shape)shape, false, TH_F64, 1e-13);
+    expect_plain_rollout((th_transformer_shape)shape, false, TH_F32, 1e-6);
   }
+}
+
+Test(study_rollout, follows_both_streams_of_a_reversible_stack) {
+  for (int shape = TH_ENCODER_DECODER; shape <= TH_ENCODER_ONLY; shape++)
+    expect_plain_rollout((th_transformer_shape)shape, true, TH_F64, 1e-13);
 }
 
 /* Row i of sequence s of x [B,rows,columns], added up. x without data: 0. */

@@ -53,7 +53,8 @@ void th_tape_rewind(th_tape *tape);
 
 const th_error *th_tape_error(const th_tape *tape); /* the first failure since the last reset, or NULL */
 th_pool *th_tape_pool(const th_tape *tape);
-size_t th_tape_bytes(const th_tape *tape); /* memory used since the last reset */
+/* Memory used since the last reset; with th_recompute and th_reversible, the most that one branch took comes to it. */
+size_t th_tape_bytes(const th_tape *tape);
 
 void th_tape_record(th_tape *tape, bool on); /* off: compute only, nothing needs a gradient. Starts on */
 bool th_tape_recording(const th_tape *tape);
@@ -226,7 +227,7 @@ th_var *th_rotary(th_var *x, const th_tensor *turns);
  * A branch makes a result from x and others on x's tape, which is not the caller's: it may use them, parameters, constants
  * and its context, of which the tape has a copy. What it makes on the way is gone when it returns, and made again, with the
  * same draws, when gradients are wanted: that is one forward pass more. */
-#define TH_BRANCH_MORE 4 /* most others */
+#define TH_BRANCH_MORE 4 /* most others; more are TH_EINVAL */
 typedef th_var *th_branch(th_var *x, th_var *const *others, const void *context);
 
 /* branch(x, others): Chen et al. 2016, section 3. Pointers in the context must hold until backward. */
@@ -238,7 +239,8 @@ th_var *th_recompute(th_var *x, int more, th_var *const *others, th_branch *bran
  *   a = th_reversible(a, b, ..)          a + branch(b, others), in a's place; the old a is gone
  *   b = th_reversible(b, a, ..)
  * and joined, (a + b) / 2, by th_streams_end, which every chain must have. Backward takes what was added off again, to
- * rounding. So a chain of any length keeps two streams and their gradients, and nothing else of this size. */
+ * rounding. So a chain of any length keeps two streams and their gradients, and nothing else of this size. `a` must be a
+ * stream, and another than b: TH_EINVAL. */
 th_var *th_stream(th_var *x); /* a copy of x, as a stream begins */
 th_var *th_reversible(th_var *a, th_var *b, int more, th_var *const *others, th_branch *branch,
                       const void *context, size_t bytes);

@@ -268,7 +268,9 @@ th_status th_study_cluster(int n, const double *distance, th_merge *merges, th_e
  * cross-attention the same step mixes a row's target part with its source part, which the encoder's rollout
  * carries on; target and source parts of a row sum to 1 together. Rows, and so columns, beyond a length are 0. A row
  * that sees no key keeps all of itself. The paper warns (section 5) that under a causal mask early tokens gather
- * attention by their place alone. TH_F64, on the heap. */
+ * attention by their place alone. Of a reversible stack's two streams each has rows of its own: an attention mixes what
+ * it reads of the one into the other by halves, and so does a feed-forward, which in an ordinary stack moves nothing;
+ * the mean of both comes out. TH_F64, on the heap. */
 typedef struct th_rollout {
   th_tensor encoder; /* [B,S,S]; data NULL: no encoder */
   th_tensor target;  /* [B,T,T]; data NULL: no decoder */

@@ -37,15 +37,19 @@ static th_var *run_forward(th_var *out, int first) {
   return made;
 }
 
-/* The gradient of `made` is out's: what it is made of gets its part. */
+/* The gradient of `made` is out's: what it is made of gets its part. Of constants alone there is nothing to give. */
 static void run_backward(th_var *out, th_var *made) {
-  if (th_backward(made, th_grad(out))) th_fail_as(out, made->tape);
+  if (made->needs_grad && th_backward(made, th_grad(out))) th_fail_as(out, made->tape);
 }
 
 static th_var *apply(const th_op *op, int first, th_var *const *x, int more, th_var *const *others,
                      th_branch *branch, const void *context, size_t bytes) {
   th_var *in[2 + TH_BRANCH_MORE];
-  int inputs = first + 1 + (more < TH_BRANCH_MORE ? more : TH_BRANCH_MORE);
+  if (more < 0 || more > TH_BRANCH_MORE) {
+    th_tape_fail(x[0]->tape, TH_EINVAL, op->name, "more inputs than a branch can take");
+    more = 0;
+  }
+  int inputs = first + 1 + more;
   void *copy = th_keep(x[0]->tape, bytes);
   settings s = {branch, copy};
   for (int i = 0; i < inputs; i++) in[i] = i <= first ? x[i] : th_contiguous(others[i - first - 1]);
@@ -80,6 +84,9 @@ th_var *th_recompute(th_var *x, int more, th_var *const *others, th_branch *bran
 static bool reversible_forward(th_var *out) { /* a becomes a + f(b) */
   th_var *a = out->in[0];
   char ta[TH_SHAPE_TEXT], tf[TH_SHAPE_TEXT];
+  if (a->op != &th_op_stream && a->op != &th_op_reversible)
+    return th_fail(out, TH_EINVAL, "what is written over is no stream: want th_stream's result");
+  if (a == out->in[1]) return th_fail(out, TH_EINVAL, "a stream is added to itself: want two");
   th_var *made = run_forward(out, 1);
   if (!made) return false;
   if (!th_tensor_same_shape(&a->value, &made->value))

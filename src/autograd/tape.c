@@ -16,7 +16,8 @@ struct th_tape {
   th_var *last, *marked; /* the newest var, and the one at the mark */
   bool recording, training, anomaly;
   uint64_t seed, step, draws;
-  th_tape *inner; /* of what is computed again; NULL until it is wanted */
+  th_tape *inner;    /* of what is computed again; NULL until it is wanted */
+  size_t inner_peak; /* the most that earlier runs on it held, since this tape's reset */
 };
 
 th_tape *th_tape_new(th_pool *pool) {
@@ -46,6 +47,8 @@ void th_tape_reset(th_tape *tape) {
   tape->error.status = TH_OK;
   tape->located = false;
   tape->draws = 0;
+  tape->inner_peak = 0;
+  if (tape->inner) th_tape_reset(tape->inner);
 }
 
 /* Of all that ops made; a leaf keeps its own. */
@@ -68,7 +71,8 @@ void th_tape_rewind(th_tape *tape) {
 const th_error *th_tape_error(const th_tape *tape) { return tape->error.status ? &tape->error : NULL; }
 th_pool *th_tape_pool(const th_tape *tape) { return tape->pool; }
 size_t th_tape_bytes(const th_tape *tape) {
-  return th_arena_used(tape->arena) + (tape->inner ? th_tape_bytes(tape->inner) : 0);
+  size_t inner = tape->inner ? th_tape_bytes(tape->inner) : 0;
+  return th_arena_used(tape->arena) + (inner > tape->inner_peak ? inner : tape->inner_peak);
 }
 void th_tape_record(th_tape *tape, bool on) { tape->recording = on; }
 bool th_tape_recording(const th_tape *tape) { return tape->recording; }
@@ -94,6 +98,8 @@ void th_tape_draws_from(th_tape *tape, uint64_t draws) { tape->draws = draws; }
 th_tape *th_tape_inner(th_tape *tape, uint64_t draws, bool recording) {
   if (!tape->inner && !(tape->inner = th_tape_new(tape->pool))) return NULL;
   th_tape *inner = tape->inner;
+  size_t bytes = th_tape_bytes(inner);
+  if (bytes > tape->inner_peak) tape->inner_peak = bytes;
   th_tape_reset(inner);
   inner->recording = recording;
   inner->training = tape->training;
@@ -339,7 +345,7 @@ static bool seed_root(th_var *root, const th_tensor *seed) {
 /* A view shares its gradient, and has nothing to do, unless it changed what it views. */
 static bool has_backward(th_var *v) {
   if (!v->op || !v->op->backward) return false;
-  if (v->op == &th_op_reversible) return th_grad(v) != NULL;
+  if (v->op == &th_op_reversible) return v->base && v->base->grad.data && th_grad(v);
   return !v->base && v->grad.data;
 }
 

@@ -73,26 +73,83 @@ static bool mix_in(const passage *p, const mixing *mix, const th_tensor *from, t
 
 /* ---- the stacks ---------------------------------------------------------------------------------------------- */
 
+/* The residual stream, or the two of a reversible stack: x is changed next, by what is read of `other`. */
+typedef struct streams {
+  th_tensor x, other;
+  bool two;
+} streams;
+
+static streams begin(const passage *p, const th_tensor *x) {
+  return (streams){*x, *x, p->model->config.reversible};
+}
+
+static void change_places(streams *s) {
+  th_tensor x = s->x;
+  if (s->two) s->x = s->other, s->other = x;
+}
+
+/* An attention reads `from`, NULL: nothing. */
+static bool attend(const passage *p, const mixing *mix, const th_tensor *from, streams *s) {
+  bool fine = mix_in(p, mix, from, &s->x);
+  change_places(s);
+  return fine;
+}
+
+static bool attend_self(const passage *p, const mixing *mix, streams *s) {
+  return attend(p, mix, s->two ? &s->other : &s->x, s);
+}
+
+/* (x + other) / 2 in x's place. */
+static bool halve_sum(const passage *p, streams *s) {
+  th_tensor sum;
+  if (!zeros(p, s->x.shape[0], s->x.shape[1], s->x.shape[2], &sum)) return false;
+  th_k_axpy(th_tape_pool(p->tape), 0.5, &s->x, &sum);
+  th_k_axpy(th_tape_pool(p->tape), 0.5, &s->other, &sum);
+  s->x = sum;
+  return true;
+}
+
+/* The feed-forward adds to a row what it makes of the same row, which only of two streams is another. */
+static bool feed(const passage *p, streams *s) {
+  bool fine = !s->two || halve_sum(p, s);
+  change_places(s);
+  return fine;
+}
+
+static bool end(const passage *p, streams *s, th_tensor *x) {
+  bool fine = !s->two || halve_sum(p, s);
+  *x = s->x;
+  return fine;
+}
+
 static bool through_encoder(const passage *p, th_tensor *x) {
   mixing mix;
-  bool fine = identity(p, &p->batch->source, p->batch->source_length, x);
+  if (!identity(p, &p->batch->source, p->batch->source_length, x)) return false;
+  streams s = begin(p, x);
+  bool fine = true;
   for (int l = 0; fine && th_head_attention(p->model, TH_ENCODER_SELF, l); l++)
-    fine = average(p, TH_ENCODER_SELF, l, &mix) && mix_in(p, &mix, x, x);
-  return fine;
+    fine = average(p, TH_ENCODER_SELF, l, &mix) && attend_self(p, &mix, &s) && feed(p, &s);
+  return fine && end(p, &s, x);
+}
+
+static bool decoder_layer(const passage *p, int l, const th_tensor *memory, streams *target,
+                          streams *source) {
+  mixing mix;
+  bool fine = average(p, TH_DECODER_SELF, l, &mix) && attend_self(p, &mix, target);
+  if (!memory) return fine && feed(p, target);
+  fine = fine && attend_self(p, &mix, source) && average(p, TH_CROSS, l, &mix);
+  fine = fine && attend(p, &mix, NULL, target) && attend(p, &mix, memory, source);
+  return fine && feed(p, target) && feed(p, source);
 }
 
 /* `memory` NULL: nothing is attended to across, and `source` is left alone. */
 static bool through_decoder(const passage *p, const th_tensor *memory, th_tensor *target, th_tensor *source) {
-  mixing mix;
   bool fine = identity(p, &p->batch->input, p->batch->input_length, target);
   if (fine && memory) fine = zeros(p, memory->shape[0], target->shape[1], memory->shape[2], source);
-  for (int l = 0; fine && th_head_attention(p->model, TH_DECODER_SELF, l); l++) {
-    fine = average(p, TH_DECODER_SELF, l, &mix) && mix_in(p, &mix, target, target);
-    if (!memory) continue;
-    fine = fine && mix_in(p, &mix, source, source) && average(p, TH_CROSS, l, &mix) &&
-           mix_in(p, &mix, NULL, target) && mix_in(p, &mix, memory, source);
-  }
-  return fine;
+  streams to = begin(p, target), from = begin(p, source);
+  for (int l = 0; fine && th_head_attention(p->model, TH_DECODER_SELF, l); l++)
+    fine = decoder_layer(p, l, memory, &to, &from);
+  return fine && end(p, &to, target) && (!memory || end(p, &from, source));
 }
 
 /* Off the tape. x without data: nothing. */
