@@ -1,4 +1,4 @@
-/* The Reformer's test of attention by hashing (Kitaev, Kaiser & Levskaya 2020, section 4.2): a language model of one layer reads
+/* The Reformer's test of attention by hashing (Kitaev, Kaiser & Levskaya 2020, section 2.1): a language model of one layer reads
  * 0 w 0 w, w drawn from the symbols 1 to 127, and must say the second w. It trains with one number of rounds of hashing, or
  * with full attention, and is then asked with others. */
 #include "tapehead/tapehead.h"

@@ -33,10 +33,9 @@ static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *v, co
 static bool keep_rounds(th_tape *tape, th_lsh_job *j) {
   const int64_t *s = j->q.shape;
   int64_t tokens = s[0] * s[1] * j->rounds * s[2], rotations[] = {s[1], j->rounds, j->buckets / 2, s[3]};
-  j->bucket = th_keep(tape, (size_t)tokens * sizeof *j->bucket);
-  j->chunk_of = th_keep(tape, (size_t)tokens * sizeof *j->chunk_of);
+  j->slot = th_keep(tape, (size_t)tokens * sizeof *j->slot);
   j->order = th_keep(tape, (size_t)tokens * sizeof *j->order);
-  return j->bucket && j->chunk_of && j->order &&
+  return j->slot && j->order &&
          (j->buckets == 1 || th_keep_tensor(tape, &j->rotations, j->q.dtype, 4, rotations));
 }
 
