@@ -57,6 +57,15 @@ static inline th_tensor desk_counted(desk *d, th_dtype dtype, int ndim, const in
   return made;
 }
 
+/* Token ids below `count`: TH_I32 [rows,columns]. */
+static inline th_tensor desk_ids(desk *d, int64_t rows, int64_t columns, int64_t count) {
+  th_tensor ids = desk_zeros(d, TH_I32, SHAPE(rows, columns));
+  for (int64_t i = 0; i < rows * columns; i++)
+    th_tensor_set(&ids, i, (double)th_random_below((th_random){5, d->stream}, (uint64_t)i, count));
+  d->stream++;
+  return ids;
+}
+
 static inline th_tensor desk_copy(desk *d, th_dtype dtype, const th_tensor *of) {
   th_tensor made = desk_zeros(d, dtype, of->ndim, of->shape);
   cr_assert(th_tensor_copy(&made, of, NULL) == TH_OK);

@@ -43,15 +43,9 @@ static th_transformer *made_of(const th_transformer *model, int64_t width, doubl
   return made;
 }
 
-static th_tensor ids_of(desk *d, int64_t columns, int64_t count) {
-  th_tensor ids = desk_zeros(d, TH_I32, SHAPE(BATCH, columns));
-  for (int64_t i = 0; i < BATCH * columns; i++)
-    th_tensor_set(&ids, i, (double)th_random_below((th_random){5, (uint64_t)columns}, (uint64_t)i, count));
-  return ids;
-}
-
 static th_tensor logits_of(desk *d, const th_transformer *m) {
-  th_tensor source = ids_of(d, SOURCE, SOURCES), target = ids_of(d, TARGET, TARGETS);
+  d->stream = 1; /* of the same tokens each time */
+  th_tensor source = desk_ids(d, BATCH, SOURCE, SOURCES), target = desk_ids(d, BATCH, TARGET, TARGETS);
   th_tape_reset(d->tape);
   th_var *memory = th_transformer_encode(m, d->tape, &source, NULL, NULL);
   th_var *logits = th_transformer_decode(m, memory, NULL, &target, NULL);

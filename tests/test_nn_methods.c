@@ -43,14 +43,6 @@ static th_transformer_config config_of(const th_nn_method *m, th_transformer_sha
   return c;
 }
 
-static th_tensor ids_of(desk *d, int64_t columns, int64_t count) {
-  th_tensor ids = desk_zeros(d, TH_I32, SHAPE(BATCH, columns));
-  for (int64_t i = 0; i < BATCH * columns; i++)
-    th_tensor_set(&ids, i, (double)th_random_below((th_random){5, d->stream}, (uint64_t)i, count));
-  d->stream++;
-  return ids;
-}
-
 static th_transformer *model_of(const th_transformer_config *config) {
   th_transformer *model = NULL;
   th_error error = {0};
@@ -65,8 +57,8 @@ static bench bench_of(const th_nn_method *m, th_transformer_shape shape) {
   bench b = {.d = desk_open()};
   th_transformer_config config = config_of(m, shape);
   b.model = model_of(&config);
-  b.source = ids_of(&b.d, SOURCE, SOURCES);
-  b.target = ids_of(&b.d, TARGET, TARGETS);
+  b.source = desk_ids(&b.d, BATCH, SOURCE, SOURCES);
+  b.target = desk_ids(&b.d, BATCH, TARGET, TARGETS);
   return b;
 }
 

@@ -48,14 +48,6 @@ static th_transformer *model_of(const th_transformer_config *config) {
   return model;
 }
 
-static th_tensor ids_of(desk *d, int64_t columns, int64_t count) {
-  th_tensor ids = desk_zeros(d, TH_I32, SHAPE(BATCH, columns));
-  for (int64_t i = 0; i < BATCH * columns; i++)
-    th_tensor_set(&ids, i, (double)th_random_below((th_random){5, d->stream}, (uint64_t)i, count));
-  d->stream++;
-  return ids;
-}
-
 static void open_gates(bench *b) {
   char name[16];
   b->gates = th_params_new();
@@ -72,9 +64,9 @@ static bench bench_of(th_transformer_shape shape, int kind) {
   bench b = {.d = desk_open()};
   th_transformer_config config = config_of(shape, kind);
   b.model = model_of(&config);
-  b.batch = (th_study_batch){.source = ids_of(&b.d, SOURCE, SOURCES),
+  b.batch = (th_study_batch){.source = desk_ids(&b.d, BATCH, SOURCE, SOURCES),
                              .source_length = length,
-                             .input = ids_of(&b.d, TARGET, TARGETS)};
+                             .input = desk_ids(&b.d, BATCH, TARGET, TARGETS)};
   open_gates(&b);
   return b;
 }
@@ -406,8 +398,8 @@ static bench pruned_bench(th_transformer_shape shape, int kind) {
   th_transformer *pruned = pruned_of(&b, b.model, remove);
   th_transformer_free(b.model);
   b.model = pruned;
-  b.batch.output =
-      shape == TH_ENCODER_ONLY ? desk_counted(&b.d, TH_I32, SHAPE(BATCH)) : ids_of(&b.d, TARGET, TARGETS);
+  b.batch.output = shape == TH_ENCODER_ONLY ? desk_counted(&b.d, TH_I32, SHAPE(BATCH))
+                                            : desk_ids(&b.d, BATCH, TARGET, TARGETS);
   return b;
 }
 

@@ -13,14 +13,6 @@ typedef struct bench {
   th_tensor source, target, wanted;
 } bench;
 
-static th_tensor ids_of(desk *d, int64_t columns, int64_t count) {
-  th_tensor ids = desk_zeros(d, TH_I32, SHAPE(BATCH, columns));
-  for (int64_t i = 0; i < BATCH * columns; i++)
-    th_tensor_set(&ids, i, (double)th_random_below((th_random){5, d->stream}, (uint64_t)i, count));
-  d->stream++;
-  return ids;
-}
-
 static bench bench_of(th_transformer_shape shape, bool reversible, int64_t chunks, double dropout,
                       int64_t layers) {
   bench b = {.d = desk_open()};
@@ -40,8 +32,8 @@ static bench bench_of(th_transformer_shape shape, bool reversible, int64_t chunk
                                        .feed_forward_chunks = chunks}};
   if (shape == TH_ENCODER_DECODER) c.source_vocabulary = SOURCES, c.encoder_layers = layers;
   cr_assert(th_transformer_new(&b.model, &c, TH_F64, 1, &error) == TH_OK, "%s", error.text);
-  b.source = ids_of(&b.d, SOURCE, SOURCES);
-  b.target = ids_of(&b.d, TARGET, TARGETS), b.wanted = ids_of(&b.d, TARGET, TARGETS);
+  b.source = desk_ids(&b.d, BATCH, SOURCE, SOURCES);
+  b.target = desk_ids(&b.d, BATCH, TARGET, TARGETS), b.wanted = desk_ids(&b.d, BATCH, TARGET, TARGETS);
   return b;
 }
 

@@ -86,7 +86,7 @@ Test(plot, a_view_is_drawn_by_its_strides) {
 Test(plot, nan_is_grey_and_what_is_outside_takes_the_nearer_end) {
   float values[] = {NAN, 2, -2, INFINITY, -INFINITY, 0.5F};
   th_tensor weights = matrix_of(values, TH_F32, 2, 3);
-  picture seen = draw(&(th_heatmap){.weights = &weights});
+  picture seen = draw(&(th_heatmap){.weights = &weights, .range = {TH_RANGE_FIXED, 0, 1}});
   box found[MOST_BOXES];
   find_boxes(&seen, found);
   colour nan = cell_colour(&seen, found[0], 2, 3, 0, 0);
@@ -108,6 +108,42 @@ Test(plot, an_automatic_range_runs_from_the_smallest_to_the_largest_finite_value
   expect_colour(cell_colour(&seen, found[0], 2, 3, 0, 1), viridis_high);
   expect_colour(cell_colour(&seen, found[0], 2, 3, 0, 2), viridis_middle);
   free(seen.rgb);
+}
+
+Test(plot, a_weight_below_0_parts_the_colours_at_0) {
+  double values[] = {-0.5, 0, 0.25, 2, NAN, -2};
+  th_tensor weights = matrix_of(values, TH_F64, 2, 3);
+  picture seen = draw(&(th_heatmap){.weights = &weights});
+  box found[MOST_BOXES];
+  find_boxes(&seen, found);
+  expect_colour(cell_colour(&seen, found[0], 2, 3, 0, 0), ((colour){200, 217, 234}));
+  expect_colour(cell_colour(&seen, found[0], 2, 3, 0, 1), white);
+  expect_colour(cell_colour(&seen, found[0], 2, 3, 1, 0), ((colour){178, 24, 43}));
+  expect_colour(cell_colour(&seen, found[0], 2, 3, 1, 1), ((colour){0xB8, 0xB8, 0xB8}));
+  expect_colour(cell_colour(&seen, found[0], 2, 3, 1, 2), ((colour){33, 102, 172}));
+  expect_colour(pixel(&seen, found[1].x, found[1].y + found[1].height - 1), ((colour){33, 102, 172}));
+  free(seen.rgb);
+}
+
+/* How many tick marks a colour bar has at its right. */
+static int ticks_of(const picture *seen, box bar) {
+  int count = 0;
+  for (int y = bar.y - 1; y <= bar.y + bar.height; y++)
+    count += is(seen, bar.x + bar.width + 1, y, frame_grey);
+  return count;
+}
+
+Test(plot, counts_have_no_ticks_between_them) {
+  double counts[12] = {0, 1, 3, 2}, parts[12] = {0, 1, 3, 2.5};
+  for (int i = 0; i < 2; i++) {
+    th_tensor weights = matrix_of(i ? parts : counts, TH_F64, 12, 1);
+    picture seen = draw(&(th_heatmap){.weights = &weights, .range = {.kind = TH_RANGE_DATA}});
+    box found[MOST_BOXES];
+    int last = find_boxes(&seen, found) - 1;
+    if (i) cr_expect_gt(ticks_of(&seen, found[last]), 4);
+    else cr_expect_eq(ticks_of(&seen, found[last]), 4);
+    free(seen.rgb);
+  }
 }
 
 Test(plot, a_constant_matrix_is_drawn_in_the_middle_of_an_automatic_range) {

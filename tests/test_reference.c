@@ -1,7 +1,7 @@
 /* What PyTorch computes, ours computes: outputs, losses, every gradient, every parameter after training.
  *
  * With --verbose each file's worst difference is told. */
-#include "reference_file.h"
+#include "reference_model.h"
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -45,23 +45,6 @@ static void free_trial(trial *t) {
 static void end_trial(trial *t) {
   assert_all_used(&t->file);
   free_trial(t);
-}
-
-/* What stands before a parameter's name in a file: our encoder and decoder are members of the model, theirs
- * of an nn.Transformer within it. */
-static const char *before_name(const char *name) {
-  return !strncmp(name, "encoder.", 8) || !strncmp(name, "decoder.", 8) ? "transformer." : "";
-}
-
-/* Each of our parameters must be in the file; that each of the file's is one of ours, assert_all_used holds. */
-static void take_parameters(reference *r, th_params *set) {
-  char name[TH_NAME_MAX + 32];
-  for (int i = 0; i < th_params_count(set); i++) {
-    const th_param *param = th_params_at(set, i);
-    snprintf(name, sizeof name, "param.%s%s", before_name(param->name), param->name);
-    th_tensor theirs = reference_take(r, name);
-    cr_assert_eq(th_tensor_copy(&param->value, &theirs, NULL), TH_OK, "%s has another shape", name);
-  }
 }
 
 static void make_parameters(trial *t) {
@@ -134,13 +117,6 @@ static void cross_attention(const char *folder, th_dtype dtype) {
 
 /* ---- encoder and decoder layers ------------------------------------------------------------------- */
 
-static th_activation activation_of(const reference *r) {
-  const char *word = reference_word(r, "activation");
-  bool relu = !strcmp(word, "relu");
-  cr_assert(relu || !strcmp(word, "gelu_erf"), "%s: no such activation: %s", r->path, word);
-  return relu ? TH_ACT_RELU : TH_ACT_GELU;
-}
-
 static th_nn_layer_config layer_config(reference *r) {
   return (th_nn_layer_config){.width = reference_find(r, "param.linear2.bias")->shape[0],
                               .feed_forward = reference_find(r, "param.linear1.bias")->shape[0],
@@ -197,42 +173,6 @@ WITH_AND_WITHOUT_A_TAP(decoder_layer_post, decoder_layer_agrees)
 WITH_AND_WITHOUT_A_TAP(decoder_layer_pre, decoder_layer_agrees)
 
 /* ---- the Transformer ------------------------------------------------------------------------------ */
-
-typedef struct translation {
-  th_transformer *model;
-  const th_tensor *source, *target_in;
-  th_tensor target_out;
-  const int32_t *source_lengths, *target_lengths;
-  double smoothing;
-  th_var *memory, *logits, *loss; /* of the last forward pass */
-} translation;
-
-/* The model at its first parameters, and the sentences. */
-static translation open_translation(reference *r) {
-  th_error error;
-  translation t = {.source = reference_find(r, "source"),
-                   .target_in = reference_find(r, "target_in"),
-                   .target_out = reference_targets(r, "target_out", reference_number(r, "padding_id")),
-                   .source_lengths = reference_ids(r, "source_lengths"),
-                   .target_lengths = reference_ids(r, "target_lengths"),
-                   .smoothing = reference_number(r, "label_smoothing")};
-  int64_t layers = (int64_t)reference_number(r, "layers");
-  th_transformer_config config = {
-      .source_vocabulary = reference_find(r, "param.source_embedding.weight")->shape[0],
-      .target_vocabulary = reference_find(r, "param.target_embedding.weight")->shape[0],
-      .encoder_layers = layers,
-      .decoder_layers = layers,
-      .max_length = t.source->shape[1],
-      .layer = {.width = (int64_t)reference_number(r, "width"),
-                .heads = (int64_t)reference_number(r, "heads"),
-                .feed_forward = (int64_t)reference_number(r, "feed_forward"),
-                .activation = activation_of(r),
-                .norm_first = reference_flag(r, "norm_first")},
-      .final_norm = reference_flag(r, "final_norms")};
-  cr_assert_eq(th_transformer_new(&t.model, &config, r->dtype, 1, &error), TH_OK, "%s", error.text);
-  take_parameters(r, t.model->params);
-  return t;
-}
 
 /* Forward and backward, from cleared gradients. */
 static void run_translation(translation *t, th_tape *tape, const th_tap *tap) {

@@ -350,7 +350,7 @@ static void make_batch(trial *t, int i) {
   for (int64_t k = 0; k < EACH * n; k += 5) th_tensor_set(&b->output, k, -1);
 }
 
-static trial *trial_open(th_transformer_shape shape) {
+static trial *trial_of(th_transformer_shape shape, th_attention_method method) {
   desk d = desk_open();
   trial *t = desk_bytes(&d, sizeof *t);
   bool source = shape != TH_DECODER_ONLY, target = shape != TH_ENCODER_ONLY;
@@ -361,17 +361,24 @@ static trial *trial_open(th_transformer_shape shape) {
                                   .decoder_layers = target ? 2 : 0,
                                   .classes = target ? 0 : 3,
                                   .max_length = 12,
-                                  .layer = {.width = 12, .heads = 3, .feed_forward = 16}};
+                                  .layer = {.width = 12,
+                                            .heads = 3,
+                                            .feed_forward = 16,
+                                            .attention = {.kind = method},
+                                            .cross_attention = {.kind = method}}};
   t->desk = d;
   cr_assert(th_transformer_new(&t->model, &config, TH_F64, 5, NULL) == TH_OK);
   for (int i = 0; i < th_params_count(t->model->params); i++) { /* looks that are neither even nor hard */
     const th_param *p = th_params_at(t->model->params, i);
-    if (strstr(p->name, "in_proj")) th_fill_normal(&p->value, 0, 0.8, (th_random){31, (uint64_t)i});
+    if (strstr(p->name, "in_proj") || strstr(p->name, "mix_"))
+      th_fill_normal(&p->value, 0, 0.8, (th_random){31, (uint64_t)i});
   }
   for (int i = 0; i < BATCHES; i++) make_batch(t, i);
   t->data = (th_study_data){t->batches, BATCHES, HAND_BEGIN, HAND_END, true, NULL, NULL};
   return t;
 }
+
+static trial *trial_open(th_transformer_shape shape) { return trial_of(shape, TH_ATTENTION_FULL); }
 
 static void trial_close(trial *t) {
   desk d = t->desk;
@@ -402,9 +409,13 @@ static int key_token(const plain *p, int64_t j) { return token_at(keys_of(p), p-
 static int own_token(const plain *p, int64_t i) {
   return token_at(p->seen->kind == TH_ENCODER_SELF ? &p->batch->source : &p->batch->input, p->b, i);
 }
+/* Its size's part of the row's: of weights that make a sum of 1, the weight. */
 static double weight_at(const plain *p, int64_t i, int64_t j) {
   const int64_t *shape = p->seen->weights.shape;
-  return th_tensor_get(&p->seen->weights, ((p->b * shape[1] + p->h) * shape[2] + i) * shape[3] + j);
+  int64_t row = ((p->b * shape[1] + p->h) * shape[2] + i) * shape[3];
+  double sum = 0;
+  for (int64_t k = 0; k < shape[3]; k++) sum += fabs(th_tensor_get(&p->seen->weights, row + k));
+  return fabs(th_tensor_get(&p->seen->weights, row + j)) / sum;
 }
 static bool in_sight(const plain *p, int64_t i, int64_t j) {
   return j >= 0 && j < p->keys && (p->seen->kind != TH_DECODER_SELF || j <= i);
@@ -524,8 +535,8 @@ static void expect_best_offset(trial *t, const th_capture *seen, int attention, 
   }
 }
 
-static void expect_all_plain(th_transformer_shape shape) {
-  trial *t = trial_open(shape);
+static void expect_all_plain(th_transformer_shape shape, th_attention_method method) {
+  trial *t = trial_of(shape, method);
   th_head_look looks[18];
   th_capture seen[BATCHES];
   look_at_trial(t, t->desk.tape, &t->data, looks);
@@ -542,9 +553,14 @@ static void expect_all_plain(th_transformer_shape shape) {
   trial_close(t);
 }
 
-Test(looks, agree_with_plain_loops_in_an_encoder_decoder) { expect_all_plain(TH_ENCODER_DECODER); }
-Test(looks, agree_with_plain_loops_in_a_decoder) { expect_all_plain(TH_DECODER_ONLY); }
-Test(looks, agree_with_plain_loops_in_an_encoder) { expect_all_plain(TH_ENCODER_ONLY); }
+Test(looks, agree_with_plain_loops_in_an_encoder_decoder) {
+  expect_all_plain(TH_ENCODER_DECODER, TH_ATTENTION_FULL);
+}
+Test(looks, agree_with_plain_loops_in_a_decoder) { expect_all_plain(TH_DECODER_ONLY, TH_ATTENTION_FULL); }
+Test(looks, agree_with_plain_loops_in_an_encoder) { expect_all_plain(TH_ENCODER_ONLY, TH_ATTENTION_FULL); }
+Test(looks, of_weights_of_any_sign_are_those_of_their_sizes) {
+  expect_all_plain(TH_ENCODER_DECODER, TH_ATTENTION_TALKING);
+}
 
 /* ---- what they must not depend on ------------------------------------------------------------------------------ */
 

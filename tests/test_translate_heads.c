@@ -347,6 +347,24 @@ Test(translate_heads, of_several_runs_are_compared) {
   }
   cr_assert_eq(heads, 2 * HEADS);
   free(table);
+  table = get("both/estimates.csv", &size);
+  cr_assert_eq(count_of(table, size, '\n'), 3);
+  for (int i = 1; i <= 2; i++) {
+    double agrees = atof(field(line_of(table, i), column_of(table, "importance_rank_correlation"), text));
+    cr_assert(agrees >= -1 && agrees <= 1);
+    size_t own_size;
+    char *own = get(i == 1 ? "a/heads/heads.csv" : "b/heads/heads.csv", &own_size);
+    int most = 1;
+    for (int h = 2; h <= HEADS; h++) {
+      double before = atof(field(line_of(own, most), column_of(own, "off_loss"), text));
+      if (atof(field(line_of(own, h), column_of(own, "off_loss"), text)) > before) most = h;
+    }
+    char costly[64];
+    field(line_of(own, most), column_of(own, "label"), costly);
+    cr_assert_str_eq(field(line_of(table, i), column_of(table, "most_costly"), text), costly);
+    free(own);
+  }
+  free(table);
   cr_assert(exists("both/jobs.png"));
   cr_assert(exists("a/heads/report.html") && exists("b/heads/report.html"));
   works("heads a b --out both --json" STUDY);

@@ -46,8 +46,8 @@ static th_status parse(int argc, const char **argv, heads_options *o, th_error *
       {"threads", '\0', POPT_ARG_INT, &o->threads, 0,
        "compute with N threads; the numbers are the same (default, and 0: as the run was trained)", "N"},
       {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print the numbers as one line of JSON", NULL},
-      {"out", 'o', POPT_ARG_STRING, &o->out, 0, "of several runs: write jobs.csv and jobs.png into OUT",
-       "OUT"},
+      {"out", 'o', POPT_ARG_STRING, &o->out, 0,
+       "of several runs: write jobs.csv, jobs.png and estimates.csv into OUT", "OUT"},
       POPT_AUTOHELP POPT_TABLEEND};
   th_status status = options_read_several(&(options_syntax){options, "DIR [DIR...] [OPTION...]", NULL, NULL},
                                           argc, argv, &o->directories, error);

@@ -56,7 +56,8 @@ typedef struct head_kind {
   double *redundancy; /* [layers] */
 } head_kind;
 
-/* A held-out example looked at closely. A byte is 255 times a weight, rounded: head by head, row by row. */
+/* A held-out example looked at closely. A byte is 255 times a weight, rounded: head by head, row by row. Of weights that
+ * may be below 0 it is 128 and 127 times the weight's part of the largest size of that step. */
 typedef struct sentence {
   example pair;                           /* its ids are the run's */
   const char **source, **input, **output; /* labels: [columns of the encoder], [rows of the decoder] twice */
@@ -64,6 +65,7 @@ typedef struct sentence {
   th_tensor *weights;                  /* [heads], each TH_F32 [rows,columns], of the studied weights */
   size_t size;                         /* bytes of one step */
   unsigned char *at_step[MOMENTS_MAX]; /* [moments], each [size] */
+  double largest[MOMENTS_MAX];         /* [moments]: size of a weight; where they may be below 0 */
   unsigned char *norms;                /* [size]: th_captured.norms, each row scaled to sum 1 */
   th_rollout rollout;
 } sentence;
@@ -98,6 +100,7 @@ typedef struct head_study {
   int kinds;
   sentence *sentence;
   int sentences;
+  bool any_sign;              /* weights may be below 0: an attention's rows_sum_to_one is false */
   moment moment[MOMENTS_MAX]; /* by step; the last: the studied weights */
   int moments, snapshots;     /* snapshots: how many the run has kept before the studied weights */
   th_arena *arena;            /* of all arrays */
@@ -156,7 +159,7 @@ th_status write_heads_arrays(const head_study *h, const char *directory, th_erro
 th_status draw_heads(const head_study *h, const char *directory, stage *s, th_error *error);
 
 void print_heads(const head_study *h);
-/* Several runs' studies side by side: jobs.csv and jobs.png in `out`, and in words on standard output, or as
+/* Several runs' studies side by side: jobs.csv, jobs.png and estimates.csv in `out`, and in words on standard output, or as
  * JSON into *json where that is no NULL. */
 th_status compare_heads(const head_study *studies, int count, const char *out, json_t **json,
                         th_error *error);

@@ -218,12 +218,67 @@ static void say_rows(const comparison *c, const char *title, bool repeats) {
   }
 }
 
+/* ---- estimates beside the truth ------------------------------------------------------------------------------ */
+
+/* -1: there is no head. */
+static int most_costly(const head_study *h) {
+  int most = h->count ? 0 : -1;
+  for (int i = 1; i < h->count; i++)
+    if (h->rise[i] > h->rise[most]) most = i;
+  return most;
+}
+
+static int most_important(const head_study *h) {
+  int most = 0;
+  for (int i = 1; i < h->count; i++)
+    if (h->worth[i].importance > h->worth[most].importance) most = i;
+  return most;
+}
+
+static void put_estimates(FILE *file, const void *table) {
+  const comparison *c = table;
+  fputs(
+      "run,importance_rank_correlation,gradient_rank_correlation,most_costly,loss_rise,foretold_by_gradient,"
+      "importance,most_important\n",
+      file);
+  for (int i = 0; i < c->count; i++) {
+    const head_study *h = &c->studies[i];
+    int most = most_costly(h);
+    if (most < 0) continue;
+    fprintf(file, "%s,%.10g,%.10g,%s,%.10g,%.10g,%.10g,%s\n", base_name(h->directory), h->importance_agrees,
+            h->gradient_agrees, h->label[most], h->rise[most], -h->worth[most].gradient,
+            h->worth[most].importance, h->label[most_important(h)]);
+  }
+}
+
+static void say_estimates(const comparison *c) {
+  double importance = 0, gradient = 0;
+  int named = 0, known = 0;
+  printf("\n%-16s  %-11s  %9s  %9s  %10s  %-14s  %10s  %8s\n", "run", "most costly", "loss rise", "foretold",
+         "importance", "most important", "its ranks", "gradient's");
+  for (int i = 0; i < c->count; i++) {
+    const head_study *h = &c->studies[i];
+    int most = most_costly(h), guess = most_important(h);
+    if (most < 0 || isnan(h->importance_agrees) || isnan(h->gradient_agrees)) continue;
+    printf("%-16s  %-11s  %9.4f  %9.4f  %10.4f  %-14s  %10.2f  %8.2f\n", base_name(h->directory),
+           h->label[most], h->rise[most], -h->worth[most].gradient, h->worth[most].importance,
+           h->label[guess], h->importance_agrees, h->gradient_agrees);
+    importance += h->importance_agrees, gradient += h->gradient_agrees;
+    named += most == guess, known++;
+  }
+  if (!known) return;
+  printf("the last two: rank correlation over all heads with the loss rise; means %.2f and %.2f\n"
+         "importance names the most costly head in %d of %d runs\n",
+         importance / known, gradient / known, named, known);
+}
+
 static void say_all(const comparison *c, const char *out) {
   char title[TEXT];
   snprintf(title, sizeof title, "\nwhat repeats, in all %d runs:", c->count);
   say_rows(c, title, true);
   say_rows(c, "\nwhat is chance, in some runs only:", false);
-  printf("\n%s/jobs.csv, %s/jobs.png\n", out, out);
+  say_estimates(c);
+  printf("\n%s/jobs.csv, %s/jobs.png, %s/estimates.csv\n", out, out, out);
 }
 
 th_status compare_heads(const head_study *studies, int count, const char *out, json_t **json,
@@ -232,6 +287,7 @@ th_status compare_heads(const head_study *studies, int count, const char *out, j
   th_status status = count_jobs(&c, error);
   if (!status) status = th_directory_make(out, error);
   if (!status) status = write_table(out, "jobs.csv", put_rows, &c, error);
+  if (!status) status = write_table(out, "estimates.csv", put_estimates, &c, error);
   if (!status) status = draw_jobs(&c, out, error);
   if (!status && json) *json = rows_json(&c);
   else if (!status) say_all(&c, out);

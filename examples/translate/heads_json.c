@@ -184,6 +184,14 @@ json_t *sentences_json(const head_study *h, bool weights) {
   return list;
 }
 
+/* By sentence and step. */
+static json_t *largest_list(const head_study *h) {
+  json_t *list = json_array();
+  for (int i = 0; i < h->sentences; i++)
+    json_array_append_new(list, numbers(h->sentence[i].largest, h->moments));
+  return list;
+}
+
 static void add_weights(json_t *object, const head_study *h) {
   json_t *weights = json_array(), *norms = json_array();
   for (int i = 0; i < h->sentences; i++) {
@@ -194,6 +202,7 @@ static void add_weights(json_t *object, const head_study *h) {
     json_array_append_new(norms, base64(s->norms, s->size));
   }
   json_object_set_new(object, "weights", weights);
+  if (h->any_sign) json_object_set_new(object, "largest", largest_list(h));
   json_object_set_new(object, "norms", norms);
 }
 

@@ -92,7 +92,7 @@ static th_status draw_atlas(gallery *g, th_error *error) {
   th_grid grid = {.maps = maps,
                   .count = rows * columns,
                   .columns = columns,
-                  .title = "all heads on one held-out example",
+                  .title = "all heads on one held-out example: rows are queries, columns keys",
                   .query_axis = "",
                   .key_axis = "",
                   .row_titles = row_titles,

@@ -51,9 +51,9 @@ static void print_removal(const head_study *h) {
   int greedy = heads_to_spare(h, ORDER_GREEDY), single = heads_to_spare(h, ORDER_SINGLE),
       importance = heads_to_spare(h, ORDER_IMPORTANCE);
   printf(
-      "%d of %d heads can go in greedy order before exact match (%.1f %%) falls by more than one point; %d "
+      "%d of %d head%s can go in greedy order before exact match (%.1f %%) falls by more than one point; %d "
       "by the\nrise of the loss that each alone brings, %d by importance\n",
-      greedy, h->count, 100 * h->whole.exact_match, single, importance);
+      greedy, h->count, h->count == 1 ? "" : "s", 100 * h->whole.exact_match, single, importance);
 }
 
 static void print_moments(const head_study *h) {
@@ -66,9 +66,9 @@ static void print_moments(const head_study *h) {
 }
 
 void print_heads(const head_study *h) {
-  printf("%s: %d heads, step %lld, over %lld held-out sequences: loss %.4f, exact match %.1f %%\n\n",
-         h->directory, h->count, (long long)h->step, (long long)h->sequences, h->whole.loss,
-         100 * h->whole.exact_match);
+  printf("%s: %d head%s, step %lld, over %lld held-out sequences: loss %.4f, exact match %.1f %%\n\n",
+         h->directory, h->count, h->count == 1 ? "" : "s", (long long)h->step, (long long)h->sequences,
+         h->whole.loss, 100 * h->whole.exact_match);
   print_table(h);
   puts("\nbeside the loss when off:");
   print_agreement("  what the gate's gradient foretells", h->gradient_agrees);

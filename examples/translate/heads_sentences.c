@@ -72,6 +72,9 @@ th_status sentences_make(head_study *h, run *r, int count, th_error *error) {
     return th_error_set(error, TH_ENOMEM, "no memory for the example sentences");
   }
   th_status status = TH_OK;
+  for (int i = 0; i < th_transformer_attentions(r->model); i++)
+    h->any_sign |=
+        !th_attention_traits_of(th_transformer_attention(r->model, i)->method.kind)->rows_sum_to_one;
   int64_t found = pick_examples(&r->data, count, picked);
   for (; h->sentences < found && !status; h->sentences++)
     status = make_sentence(h, r, &h->sentence[h->sentences], picked[h->sentences], error);
@@ -103,6 +106,23 @@ static unsigned char *put_shades(unsigned char *at, const th_tensor *all, int64_
   return at;
 }
 
+/* The largest size of a weight in all attentions. */
+static double largest_size(const th_capture *c) {
+  double most = 0;
+  for (int i = 0; i < c->count; i++)
+    for (int64_t k = 0; k < th_tensor_count(&c->attentions[i].weights); k++)
+      most = fmax(most, fabs(th_tensor_get(&c->attentions[i].weights, k)));
+  return most > 0 ? most : 1;
+}
+
+/* One head's weights of any sign: 128 is 0. */
+static unsigned char *put_signed(unsigned char *at, const th_tensor *all, int64_t head, double largest) {
+  int64_t n = all->shape[2] * all->shape[3];
+  for (int64_t i = head * n; i < (head + 1) * n; i++)
+    *at++ = (unsigned char)(128 + lround(127 * th_tensor_get(all, i) / largest));
+  return at;
+}
+
 static void keep_weights(const th_tensor *to, const th_tensor *all, int64_t head) {
   th_tensor one;
   th_view_slice(&one, all, 1, head, head + 1);
@@ -113,12 +133,15 @@ static void keep_weights(const th_tensor *to, const th_tensor *all, int64_t head
 static void keep_capture(const head_study *h, sentence *s, const th_capture *c, int when) {
   unsigned char *at = s->at_step[when], *norms = s->norms;
   int index = 0;
+  if (h->any_sign) s->largest[when] = largest_size(c);
   for (int i = 0; i < c->count; i++)
     for (int64_t head = 0; head < c->attentions[i].weights.shape[1]; head++, index++) {
-      at = put_shades(at, &c->attentions[i].weights, head, false);
+      const th_tensor *weights = &c->attentions[i].weights;
+      at = h->any_sign ? put_signed(at, weights, head, s->largest[when])
+                       : put_shades(at, weights, head, false);
       if (when != h->moments - 1) continue;
       norms = put_shades(norms, &c->attentions[i].norms, head, true);
-      keep_weights(&s->weights[index], &c->attentions[i].weights, head);
+      keep_weights(&s->weights[index], weights, head);
     }
 }
 

@@ -55,9 +55,10 @@ static th_status prune(const char *directory, const char *heads, const char *out
   status = prune_run(&r, heads, out, error);
   if (!status) is = remake_size_of(&r);
   if (!status)
-    printf("%s: without %s, %lld heads of %lld\n"
+    printf("%s: without %s, %lld head%s of %lld\n"
            "%lld parameters of %lld, %lld bytes of %lld in model.safetensors\n",
-           out, heads, is.heads, was.heads, is.parameters, was.parameters, is.bytes, was.bytes);
+           out, heads, is.heads, is.heads == 1 ? "" : "s", was.heads, is.parameters, was.parameters, is.bytes,
+           was.bytes);
   run_free(&r);
   return status;
 }

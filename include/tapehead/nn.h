@@ -354,8 +354,8 @@ typedef struct th_nn_layer_config {
   double dropout;
   int64_t
       feed_forward_chunks; /* rows are gone through in so many parts, each computed again in backward; 0 or 1: at once */
-  bool head_gates;     /* a hard concrete gate for each head: Voita et al. 2019, section 5 */
-  double head_dropout; /* of whole heads: Zhou et al. 2020 */
+  bool head_gates;     /* a hard concrete gate for each head: Voita et al. 2019, section 6.1 */
+  double head_dropout; /* of whole heads: Zhou et al. 2020, section 3.1 */
   bool norm_first;     /* pre-norm: x + f(norm(x)); otherwise post-norm, as in the paper: norm(x + f(x)) */
   th_nn_heads self, cross; /* those that its attentions have; the numbers must live as long as the layer */
 } th_nn_layer_config;
@@ -444,7 +444,7 @@ int th_transformer_attentions(const th_transformer *model);
 th_nn_attention *th_transformer_attention(const th_transformer *model, int index);
 
 /* A new model without the weights of some heads: their rows of the projections, and columns of
- * out_proj.weight (Michel et al. 2019, section 4; Voita et al. 2019, section 5). TH_EINVAL where the method has no
+ * out_proj.weight (Michel et al. 2019, section 4; Voita et al. 2019, section 6). TH_EINVAL where the method has no
  * heads of their own: th_attention_traits. It computes what the model does
  * with those heads' gates at 0, to rounding, by fewer products. `remove` says of each head that the model has,
  * attention by attention, whether it goes; all may. Gates that were put on the attentions
@@ -460,7 +460,7 @@ th_status th_transformer_collaborate(th_transformer **made, const th_transformer
                                      double *errors, th_error *error);
 
 /* How many heads' gates are open, as th_expected_open says, in all attentions: a scalar, and times a penalty
- * what Voita et al. 2019, section 5.1, add to the loss. NULL: the model has no gates. */
+ * what Voita et al. 2019, section 6.1, add to the loss. NULL: the model has no gates. */
 th_var *th_transformer_open_heads(const th_transformer *model, th_tape *tape);
 
 /* A function that the model's shape has not is an error on the tape. */

@@ -46,9 +46,11 @@ bool th_plot_has_text(const th_plot *plot);
 /* ---- ranges ---------------------------------------------------------------------------------- */
 
 typedef enum {
-  TH_RANGE_DEFAULT = 0, /* 0 to 1 for heatmaps and the right axis; the data for the other axes */
-  TH_RANGE_DATA,        /* from the smallest to the largest finite value drawn */
-  TH_RANGE_FIXED        /* from low to high, low < high, both finite */
+  /* 0 to 1 for heatmaps and the right axis; the data for the other axes. Heatmaps with a value below 0: from -m to
+   * m, the largest size, in colours that part at 0 (blue below, red above) */
+  TH_RANGE_DEFAULT = 0,
+  TH_RANGE_DATA, /* from the smallest to the largest finite value drawn */
+  TH_RANGE_FIXED /* from low to high, low < high, both finite */
 } th_range_kind;
 
 typedef struct th_range {

@@ -97,6 +97,10 @@ void th_capture_free(th_capture *capture); /* all zero is fine, and left behind 
  * has on the keys named, of the rows that have such a key in sight. A sequence's value is the mean over its rows that
  * have one; a head's is the mean over the sequences that have one, with the deviation between them.
  *
+ * Where a method's weights may be of any sign (rows_sum_to_one of its th_attention_traits is false: talking heads), w
+ * is |w| over the row's sum of |w|: how much of what a row takes in, added or taken away, is of a key. So it is in
+ * distances and rollout. What is captured keeps its sign.
+ *
  * n is the number of keys without an end mark at the end. In cross-attention row i is where output i is written, key j
  * is source token j: copying is the diagonal, reversing the anti-diagonal. */
 typedef enum {
@@ -197,7 +201,7 @@ typedef struct th_head_worth {
   th_outcome uniform; /* its weights made equal over the keys in sight */
   double gradient;    /* d loss / d gate, at 1 */
   double
-      importance; /* mean over sequences of |d (loss of the sequence) / d gate|: Michel et al. 2019, equation 2 */
+      importance; /* mean over sequences of |d (loss of the sequence) / d gate|: Michel et al. 2019, section 4.1 */
   double
       attribution; /* mean over tokens of what it adds to the right token's logit by itself, less what it adds to
                          the mean logit; the last norm's deviations held as they are (direct logit attribution:
@@ -259,7 +263,7 @@ th_status th_study_cluster(int n, const double *distance, th_merge *merges, th_e
 
 /* ---- through depth ------------------------------------------------------------------------------------------------ */
 
-/* Attention rollout (Abnar & Zuidema 2020, section 3, equation 1): attention from the last layer's rows to the first
+/* Attention rollout (Abnar & Zuidema 2020, section 3): attention from the last layer's rows to the first
  * layer's inputs, A = (mean over heads of the weights + I) / 2 multiplied through the layers. In a decoder with
  * cross-attention the same step mixes a row's target part with its source part, which the encoder's rollout
  * carries on; target and source parts of a row sum to 1 together. Rows, and so columns, beyond a length are 0. A row

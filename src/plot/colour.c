@@ -69,3 +69,16 @@ th_rgb th_colour_of(double value, double low, double high) {
   if (place >= 1) return th_viridis[TH_VIRIDIS_COLOURS - 1];
   return th_viridis[(int)(place * (TH_VIRIDIS_COLOURS - 1) + 0.5)];
 }
+
+static const th_rgb below = {0x21, 0x66, 0xAC}, above = {0xB2, 0x18, 0x2B}; /* ends of RdBu, Brewer 2003 */
+
+static unsigned char from_white(unsigned char to, double part) {
+  return (unsigned char)lround(255 + part * (to - 255));
+}
+
+th_rgb th_parted_colour_of(double value, double most) {
+  if (isnan(value)) return TH_GREY_NAN;
+  double part = fmin(fabs(value) / most, 1);
+  th_rgb end = value < 0 ? below : above;
+  return (th_rgb){from_white(end.r, part), from_white(end.g, part), from_white(end.b, part)};
+}

@@ -12,6 +12,8 @@ extern const th_rgb th_okabe_ito[TH_SERIES_COLOURS]; /* best seen on white first
 
 /* The colour of `value` on a scale; outside values take the nearer end, NaN is TH_GREY_NAN. */
 th_rgb th_colour_of(double value, double low, double high);
+/* The same of a scale from -most to most: blue below 0, white at it, red above. */
+th_rgb th_parted_colour_of(double value, double most);
 
 #define TH_INK ((th_rgb){0x20, 0x20, 0x20})      /* text */
 #define TH_FRAME ((th_rgb){0x50, 0x50, 0x50})    /* frames and tick marks */

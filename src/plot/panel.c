@@ -95,7 +95,7 @@ void th_panel_draw(th_plot *plot, th_canvas *canvas, const th_panel *panel, th_s
   int64_t index = 0;
   for (int row = 0; row < panel->rows; row++) {
     for (int column = 0; column < panel->columns; column++, index++) {
-      th_rgb colour = th_colour_of(th_tensor_get(panel->map->weights, index), scale.low, scale.high);
+      th_rgb colour = th_scale_colour(scale, th_tensor_get(panel->map->weights, index));
       th_canvas_fill(canvas, x + column * cell, y + row * cell, cell, cell, colour);
     }
   }

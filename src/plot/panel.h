@@ -32,6 +32,8 @@ int th_labels_width(th_plot *plot, const char *const *labels, int count);
 /* The values at the two ends of the colours. */
 typedef struct th_scale {
   double low, high;
+  bool parted; /* colours that part at 0, in the middle */
+  bool whole;  /* of whole numbers, which the bar names alone */
 } th_scale;
 
 /* Checks that `map` can be drawn; `whose` names it in the error. */
@@ -47,6 +49,8 @@ void th_panel_draw(th_plot *plot, th_canvas *canvas, const th_panel *panel, th_s
 /* The scale that `range` asks for, over all of `maps` that have weights. */
 th_status th_scale_of(th_scale *scale, const th_range *range, const th_heatmap *maps, int count,
                       const char *whose, th_error *error);
+
+th_rgb th_scale_colour(th_scale scale, double value);
 
 /* The bar that says which colour is which number. */
 int th_bar_width(th_plot *plot, th_scale scale, int height); /* with its numbers */

@@ -79,7 +79,7 @@ static int32_t most_attended(const attribution *a, int index, int64_t b, int64_t
   int64_t row = ((b * w->shape[1] + th_head_place(a->judge->model, head)) * w->shape[2] + t) * keys;
   if (head.kind == TH_CROSS && !data->one_vocabulary) return -1;
   for (int64_t k = 1; k < keys; k++)
-    if (th_tensor_get(w, row + k) > th_tensor_get(w, row + best)) best = k;
+    if (fabs(th_tensor_get(w, row + k)) > fabs(th_tensor_get(w, row + best))) best = k;
   int32_t id = ((const int32_t *)ids->data)[b * keys + best];
   return id == data->begin || id == data->end ? -1 : id;
 }

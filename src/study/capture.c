@@ -59,7 +59,11 @@ static void see(void *context, const th_nn_attention *layer, th_seen *seen) {
   keep(c, TH_CAPTURE_HEADS, seen->heads, &to->heads);
   if (!(c->what & TH_CAPTURE_NORMS)) return;
   const th_var *norms = norms_of(layer, seen);
-  if (!th_tape_error(norms->tape)) keep(c, TH_CAPTURE_NORMS, norms, &to->norms);
+  if (th_tape_error(norms->tape)) return;
+  keep(c, TH_CAPTURE_NORMS, norms, &to->norms);
+  for (int64_t i = 0; to->norms.data && i < th_tensor_count(&to->norms);
+       i++) /* mixed weights may be below 0 */
+    th_tensor_set(&to->norms, i, fabs(th_tensor_get(&to->norms, i)));
 }
 
 static th_status make_places(const th_transformer *model, th_capture *made, th_error *error) {

@@ -1,4 +1,5 @@
 #include "look.h"
+#include "weights.h"
 
 #include <math.h>
 
@@ -109,7 +110,8 @@ void th_look_at_rows(th_look_sums *sums, const th_sight *sight, const th_tensor 
     row r = {sight, weight, i, causal && i + 1 < sight->length ? i + 1 : sight->length};
     if (r.seen < 2) continue; /* of one key there is no choice */
     if (weights) read_row(weight, weights, b, h, i);
-    else make_uniform_row(weight, sight, r.seen);
+    if (weights && sight->any_sign) th_study_make_shares(weight, sight->padded);
+    if (!weights) make_uniform_row(weight, sight, r.seen);
     add_entropy(sums, &r);
     add_confidence(sums, &r);
     add_places(sums, &r);

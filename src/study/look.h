@@ -14,6 +14,7 @@ typedef struct th_sight {
   const int32_t *own;     /* [rows] what PREFIX looks for: the queries' own tokens; NULL: nothing */
   const int32_t *wanted;  /* [rows] what SAME looks for; NULL: nothing */
   int32_t begin, end;     /* marks; below 0: there are none */
+  bool any_sign;          /* weights may be below 0, and a row's sum is not 1: th_study_make_shares */
 } th_sight;
 
 /* Sums over one sequence's rows, and of how many rows each is the sum. */

@@ -99,6 +99,7 @@ static void measure(void *context, int64_t index) {
   const work *w = context;
   int64_t b = index / w->heads, h = index % w->heads;
   th_sight sight = sight_of(w->l, w->layer->kind, b);
+  sight.any_sign = !th_attention_traits_of(w->layer->method.kind)->rows_sum_to_one;
   th_look_at_rows(&w->sums[index], &sight, h < w->layer->heads ? w->weights : NULL, b, h,
                   w->rows + index * w->weights->shape[3]);
 }

@@ -34,15 +34,16 @@ static void widen(const th_tensor *weights, int64_t head, double *y) {
                                       : ((const double *)weights->data)[from + i];
 }
 
-/* Mixed weights may be of any sign: a row's sizes, over their sum, say where it looks. */
+void th_study_make_shares(double *row, int64_t keys) {
+  double sum = 0;
+  for (int64_t j = 0; j < keys; j++) sum += fabs(row[j]);
+  for (int64_t j = 0; j < keys; j++) row[j] = sum > 0 ? fabs(row[j]) / sum : 0;
+}
+
 static void make_shares(const th_tensor *weights) {
   double *w = weights->data;
   int64_t keys = weights->shape[2], rows = weights->shape[0] * weights->shape[1];
-  for (int64_t r = 0; r < rows; r++, w += keys) {
-    double sum = 0;
-    for (int64_t j = 0; j < keys; j++) sum += fabs(w[j]);
-    for (int64_t j = 0; j < keys; j++) w[j] = sum > 0 ? fabs(w[j]) / sum : 0;
-  }
+  for (int64_t r = 0; r < rows; r++) th_study_make_shares(w + r * keys, keys);
 }
 
 static void gather(void *context, const th_nn_attention *layer, th_seen *seen) {

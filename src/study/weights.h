@@ -9,4 +9,8 @@
 th_tensor *th_study_weights(const th_transformer *model, th_tape *tape, const th_study_batch *batch,
                             th_error *error);
 
+/* Weights of any sign (rows_sum_to_one of th_attention_traits is false): a row's sizes, over their sum, say where it
+ * looks. A row of zeros stays one. */
+void th_study_make_shares(double *row, int64_t keys);
+
 #endif

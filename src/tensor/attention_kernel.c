@@ -6,13 +6,11 @@
 
 #define SMALL_WORK (1 << 15) /* multiply-adds below which waking other threads costs more than it brings */
 
-/* What head `head` of all sequences' `heads` each has of x, which may have fewer: [rows,columns]. */
-static char *part_of(const th_tensor *x, int64_t head, int64_t heads) {
+char *th_head_of(const th_tensor *x, int64_t head, int64_t heads) {
+  if (!x->data) return NULL;
   int64_t h = head % heads * x->shape[1] / heads, b = head / heads;
   return (char *)x->data + (b * x->stride[0] + h * x->stride[1]) * (int64_t)th_dtype_size(x->dtype);
 }
-
-static char *head_of(const th_tensor *x, int64_t head) { return part_of(x, head, x->shape[1]); }
 
 /* A row of columns lies dense, so that only the distance between rows varies. */
 static int64_t ld(const th_tensor *x) { return x->shape[2] == 1 ? x->shape[3] : x->stride[2]; }
@@ -23,23 +21,24 @@ static void forward_head(void *context, int64_t head) {
   int64_t heads = j->weights.shape[1], rows = j->weights.shape[2], columns = j->weights.shape[3],
           depth = j->q.shape[3], width = j->v.shape[3];
   int64_t size = (int64_t)th_dtype_size(dtype);
-  char *p = head_of(&j->weights, head), *used = p;
-  th_gemm(dtype, false, true, rows, columns, depth, j->scale, head_of(&j->q, head), ld(&j->q),
-          part_of(&j->k, head, heads), ld(&j->k), 0, p, columns);
+  char *p = th_head_of(&j->weights, head, heads), *used = p;
+  th_gemm(dtype, false, true, rows, columns, depth, j->scale, th_head_of(&j->q, head, heads), ld(&j->q),
+          th_head_of(&j->k, head, heads), ld(&j->k), 0, p, columns);
   for (int64_t i = 0; i < rows; i++) {
     char *row = p + i * columns * size;
     if (j->bias.data)
-      TH_FOR(dtype, add_run, columns, (void *)(head_of(&j->bias, head) + i * j->bias.stride[2] * size),
-             j->bias.stride[3], (void *)row);
+      TH_FOR(dtype, add_run, columns,
+             (void *)(th_head_of(&j->bias, head, heads) + i * j->bias.stride[2] * size), j->bias.stride[3],
+             (void *)row);
     th_softmax_one(dtype, columns, th_row_visible(&j->mask, &j->weights, head * rows + i), false, row, row);
   }
   if (j->dropped.data) {
-    used = head_of(&j->dropped, head);
+    used = th_head_of(&j->dropped, head, heads);
     TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)p,
            (void *)used);
   }
-  th_gemm(dtype, false, false, rows, width, columns, 1, used, columns, part_of(&j->v, head, heads), ld(&j->v),
-          0, head_of(&j->out, head), ld(&j->out));
+  th_gemm(dtype, false, false, rows, width, columns, 1, used, columns, th_head_of(&j->v, head, heads),
+          ld(&j->v), 0, th_head_of(&j->out, head, heads), ld(&j->out));
 }
 
 static void backward_head(const th_attention_job *j, int64_t head) {
@@ -47,11 +46,13 @@ static void backward_head(const th_attention_job *j, int64_t head) {
   int64_t heads = j->weights.shape[1], rows = j->weights.shape[2], columns = j->weights.shape[3],
           depth = j->q.shape[3], width = j->v.shape[3];
   int64_t size = (int64_t)th_dtype_size(dtype);
-  char *p = head_of(&j->weights, head), *g = head_of(&j->gscores, head), *gout = head_of(&j->gout, head);
+  char *p = th_head_of(&j->weights, head, heads), *g = th_head_of(&j->gscores, head, heads),
+       *gout = th_head_of(&j->gout, head, heads);
   if (j->gv.data)
-    th_gemm(dtype, true, false, columns, width, rows, 1, j->dropped.data ? head_of(&j->dropped, head) : p,
-            columns, gout, ld(&j->gout), 1, part_of(&j->gv, head, heads), ld(&j->gv));
-  th_gemm(dtype, false, true, rows, columns, width, 1, gout, ld(&j->gout), part_of(&j->v, head, heads),
+    th_gemm(dtype, true, false, columns, width, rows, 1,
+            j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, columns, gout, ld(&j->gout), 1,
+            th_head_of(&j->gv, head, heads), ld(&j->gv));
+  th_gemm(dtype, false, true, rows, columns, width, 1, gout, ld(&j->gout), th_head_of(&j->v, head, heads),
           ld(&j->v), 0, g, columns);
   if (j->dropped.data)
     TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)g,
@@ -60,11 +61,11 @@ static void backward_head(const th_attention_job *j, int64_t head) {
     TH_FOR(dtype, softmax_inplace_backward, columns, (void *)(p + i * columns * size),
            (void *)(g + i * columns * size));
   if (j->gq.data)
-    th_gemm(dtype, false, false, rows, depth, columns, j->scale, g, columns, part_of(&j->k, head, heads),
-            ld(&j->k), 1, head_of(&j->gq, head), ld(&j->gq));
+    th_gemm(dtype, false, false, rows, depth, columns, j->scale, g, columns, th_head_of(&j->k, head, heads),
+            ld(&j->k), 1, th_head_of(&j->gq, head, heads), ld(&j->gq));
   if (j->gk.data)
-    th_gemm(dtype, true, false, columns, depth, rows, j->scale, g, columns, head_of(&j->q, head), ld(&j->q),
-            1, part_of(&j->gk, head, heads), ld(&j->gk));
+    th_gemm(dtype, true, false, columns, depth, rows, j->scale, g, columns, th_head_of(&j->q, head, heads),
+            ld(&j->q), 1, th_head_of(&j->gk, head, heads), ld(&j->gk));
 }
 
 /* Heads that add to the same keys' or values' gradients are one task, so that they do it in turn. */

@@ -23,13 +23,6 @@ typedef struct {
   char *q, *k, *v, *out, *lse, *along, *scores, *gscores;
 } one_head;
 
-/* What head `head` of all sequences' `heads` each has of x, which may have fewer: [rows,columns]. */
-static char *part_of(const th_tensor *x, int64_t head, int64_t heads) {
-  if (!x->data) return NULL;
-  int64_t h = head % heads * x->shape[1] / heads, b = head / heads;
-  return (char *)x->data + (b * x->stride[0] + h * x->stride[1]) * (int64_t)th_dtype_size(x->dtype);
-}
-
 static char *at(const one_head *o, char *x, int64_t elements) {
   return x + elements * (int64_t)th_dtype_size(o->dtype);
 }
@@ -43,12 +36,12 @@ static one_head head_at(const th_attention_job *j, int64_t head, char *scratch) 
                 .columns = j->weights.shape[3],
                 .depth = j->q.shape[3],
                 .width = j->v.shape[3],
-                .q = part_of(&j->q, head, heads),
-                .k = part_of(&j->k, head, heads),
-                .v = part_of(&j->v, head, heads),
-                .out = part_of(&j->out, head, heads),
-                .lse = part_of(&j->lse, head, heads),
-                .along = part_of(&j->along, head, heads),
+                .q = th_head_of(&j->q, head, heads),
+                .k = th_head_of(&j->k, head, heads),
+                .v = th_head_of(&j->v, head, heads),
+                .out = th_head_of(&j->out, head, heads),
+                .lse = th_head_of(&j->lse, head, heads),
+                .along = th_head_of(&j->along, head, heads),
                 .scores = scratch};
   o.gscores = at(&o, scratch, ROWS * COLUMNS);
   return o;
@@ -85,7 +78,7 @@ static void fill_scores(const one_head *o, const tile *t) {
   for (int64_t i = 0; i < t->rows; i++) {
     void *row = at(o, o->scores, i * t->columns);
     if (j->bias.data) {
-      char *bias = part_of(&j->bias, o->head, j->weights.shape[1]);
+      char *bias = th_head_of(&j->bias, o->head, j->weights.shape[1]);
       TH_FOR(o->dtype, add_steps, t->columns,
              (void *)at(o, bias, (t->row + i) * j->bias.stride[2] + t->column * j->bias.stride[3]),
              j->bias.stride[3], row);
@@ -159,9 +152,9 @@ void th_k_attention_tiles(th_pool *pool, const th_attention_job *j) {
 static void backward_tile(const one_head *o, const tile *t) {
   const th_attention_job *j = o->j;
   int64_t heads = j->weights.shape[1];
-  char *gout = at(o, part_of(&j->gout, o->head, heads), t->row * j->gout.stride[2]);
-  char *gq = part_of(&j->gq, o->head, heads), *gk = part_of(&j->gk, o->head, heads),
-       *gv = part_of(&j->gv, o->head, heads);
+  char *gout = at(o, th_head_of(&j->gout, o->head, heads), t->row * j->gout.stride[2]);
+  char *gq = th_head_of(&j->gq, o->head, heads), *gk = th_head_of(&j->gk, o->head, heads),
+       *gv = th_head_of(&j->gv, o->head, heads);
   fill_scores(o, t);
   for (int64_t i = 0; i < t->rows; i++)
     TH_FOR(o->dtype, weigh_row, t->columns, t->see[i], (void *)at(o, o->lse, t->row + i),
@@ -193,7 +186,7 @@ static void backward_tile(const one_head *o, const tile *t) {
 
 static void backward_head(const th_attention_job *j, int64_t head, char *scratch) {
   one_head o = head_at(j, head, scratch);
-  char *gout = part_of(&j->gout, head, j->weights.shape[1]);
+  char *gout = th_head_of(&j->gout, head, j->weights.shape[1]);
   for (int64_t i = 0; i < o.rows; i++)
     TH_FOR(o.dtype, row_product, o.width, (void *)at(&o, o.out, i * j->out.stride[2]),
            (void *)at(&o, gout, i * j->gout.stride[2]), (void *)at(&o, o.along, i));

@@ -19,40 +19,35 @@ typedef struct {
   int64_t ld_v, ld_out, ld_gv, ld_gout;
 } one_head;
 
-static char *head_of(const th_tensor *x, int64_t head) {
-  if (!x->data) return NULL;
-  int64_t h = head % x->shape[1], b = head / x->shape[1];
-  return (char *)x->data + (b * x->stride[0] + h * x->stride[1]) * (int64_t)th_dtype_size(x->dtype);
-}
-
 static one_head head_at(const th_linear_job *j, int64_t head) {
   const int32_t *length = j->key_length;
+  int64_t heads = j->q.shape[1];
   one_head o = {.dtype = j->q.dtype,
                 .queries = j->q.shape[2],
                 .keys = j->k.shape[2],
                 .depth = j->q.shape[3],
                 .width = j->v.shape[3],
                 .seen = j->k.shape[2],
-                .q = head_of(&j->q, head),
-                .k = head_of(&j->k, head),
-                .v = head_of(&j->v, head),
-                .out = head_of(&j->out, head),
-                .extended = head_of(&j->extended, head),
-                .sums = head_of(&j->sums, head),
-                .state = head_of(&j->state, head),
-                .square = head_of(&j->squares, 2 * head),
-                .gsquare = head_of(&j->squares, 2 * head + 1),
-                .gq = head_of(&j->gq, head),
-                .gk = head_of(&j->gk, head),
-                .gv = head_of(&j->gv, head),
-                .gout = head_of(&j->gout, head),
-                .gsums = head_of(&j->gsums, head),
-                .gextended = head_of(&j->gextended, head),
+                .q = th_head_of(&j->q, head, heads),
+                .k = th_head_of(&j->k, head, heads),
+                .v = th_head_of(&j->v, head, heads),
+                .out = th_head_of(&j->out, head, heads),
+                .extended = th_head_of(&j->extended, head, heads),
+                .sums = th_head_of(&j->sums, head, heads),
+                .state = th_head_of(&j->state, head, heads),
+                .square = th_head_of(&j->squares, 2 * head, 2 * heads),
+                .gsquare = th_head_of(&j->squares, 2 * head + 1, 2 * heads),
+                .gq = th_head_of(&j->gq, head, heads),
+                .gk = th_head_of(&j->gk, head, heads),
+                .gv = th_head_of(&j->gv, head, heads),
+                .gout = th_head_of(&j->gout, head, heads),
+                .gsums = th_head_of(&j->gsums, head, heads),
+                .gextended = th_head_of(&j->gextended, head, heads),
                 .ld_v = j->v.stride[2],
                 .ld_out = j->out.stride[2],
                 .ld_gv = j->gv.stride[2],
                 .ld_gout = j->gout.stride[2]};
-  if (length && length[head / j->q.shape[1]] < o.seen) o.seen = length[head / j->q.shape[1]];
+  if (length && length[head / heads] < o.seen) o.seen = length[head / heads];
   return o;
 }
 

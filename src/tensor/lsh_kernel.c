@@ -26,18 +26,12 @@ typedef struct {
   int32_t *slot, *order; /* [rounds,room]: of a token, of a place */
 } one_head;
 
-static char *head_of(const th_tensor *x, int64_t head) {
-  if (!x->data) return NULL;
-  int64_t h = head % x->shape[1], b = head / x->shape[1];
-  return (char *)x->data + (b * x->stride[0] + h * x->stride[1]) * (int64_t)th_dtype_size(x->dtype);
-}
-
 static char *at(const one_head *o, char *x, int64_t ld, int64_t row) {
   return x + row * ld * (int64_t)th_dtype_size(o->dtype);
 }
 
 static one_head head_at(const th_lsh_job *j, int64_t head) {
-  int64_t room = j->q.shape[2], n = j->length ? j->length[head / j->q.shape[1]] : room;
+  int64_t heads = j->q.shape[1], room = j->q.shape[2], n = j->length ? j->length[head / heads] : room;
   if (n > room) n = room;
   if (n < 0) n = 0;
   int64_t from = head * j->rounds * room;
@@ -49,17 +43,17 @@ static one_head head_at(const th_lsh_job *j, int64_t head) {
                     .depth = j->q.shape[3],
                     .width = j->v.shape[3],
                     .chunk = th_lsh_chunk(j->chunk, room),
-                    .q = head_of(&j->q, head),
-                    .k = head_of(&j->k, head),
-                    .v = head_of(&j->v, head),
-                    .out = head_of(&j->out, head),
-                    .top = head_of(&j->top, head),
-                    .mass = head_of(&j->mass, head),
-                    .along = head_of(&j->along, head),
-                    .gq = head_of(&j->gq, head),
-                    .gk = head_of(&j->gk, head),
-                    .gv = head_of(&j->gv, head),
-                    .gout = head_of(&j->gout, head),
+                    .q = th_head_of(&j->q, head, heads),
+                    .k = th_head_of(&j->k, head, heads),
+                    .v = th_head_of(&j->v, head, heads),
+                    .out = th_head_of(&j->out, head, heads),
+                    .top = th_head_of(&j->top, head, heads),
+                    .mass = th_head_of(&j->mass, head, heads),
+                    .along = th_head_of(&j->along, head, heads),
+                    .gq = th_head_of(&j->gq, head, heads),
+                    .gk = th_head_of(&j->gk, head, heads),
+                    .gv = th_head_of(&j->gv, head, heads),
+                    .gout = th_head_of(&j->gout, head, heads),
                     .slot = j->slot + from,
                     .order = j->order + from};
 }

@@ -168,6 +168,24 @@ class Report(unittest.TestCase):
         self.assertEqual(len(wanted), 256)
         self.assertEqual(self.browser.execute_script("return Array.from({length: 256}, (_, i) => colour(i / 255))"), wanted)
 
+    def test_weights_below_0_have_colours_of_their_own(self):
+        study = self.open("signed")
+        scale = [self.text(f".foot .scale span:nth-of-type({i})") for i in (1, 2)]
+        self.assertEqual(scale, ["−1.50", "1.50"])
+        weights = self.weight_bytes(study, 0, 1, 0)
+        read = "return [...document.querySelector('.tile canvas').getContext('2d').getImageData(arguments[0], arguments[1], 1, 1).data]"
+        for row, column in ((0, 0), (1, 2), (3, 3)):
+            part = (weights[row][column] - 128) / 127
+            red, _, blue, _ = self.browser.execute_script(read, column, row)
+            self.assertEqual(blue > red, part < 0, (part, red, blue))
+        self.browser.execute_script("location.hash = 'head/' + heads[0].label")
+        self.wait_for("h2", study["heads"][0]["label"])
+        self.cell(1, 2)
+        self.assertIn(f"{(weights[1][2] - 128) / 127 * 1.5:.3f}".replace("-", "−"), self.tip())
+        below = sum((byte - 128) / 127 <= -0.02 for row in weights for byte in row)
+        above = sum((byte - 128) / 127 >= 0.02 for row in weights for byte in row)
+        self.assertEqual([len(self.all(f".links line.{side}")) for side in ("below", "above")], [below, above])
+
     def test_a_job_pressed_dims_the_others(self):
         study = self.open("small")
         self.find(".chip[data-job=reverse]").click()
@@ -408,7 +426,7 @@ class Report(unittest.TestCase):
         said = self.text()
         for look in study["looks"]:
             self.assertIn(look["about"], said)
-        for name in ("importance", "copying", "rollout", "redundancy", "Michel et al. 2019, equation 2"):
+        for name in ("importance", "copying", "rollout", "redundancy", "Michel et al. 2019, section 4.1"):
             self.assertIn(name, said)
 
     # ---- odd studies ----

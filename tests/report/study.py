@@ -276,7 +276,15 @@ def missing():
     return made
 
 
+def signed():
+    """Weights that may be below 0: a byte is 128 and 127 times the weight's part of 1.5."""
+    made = Study("talking", 1, 2, [6], 2).document
+    made["largest"] = [[1.5] * len(made["steps"]) for _ in made["sentences"]]
+    return made
+
+
 STUDIES = {
+    "signed": signed,
     "small": lambda: Study("reverse", 2, 4, [7, 9, 5], 21).document,
     "hostile": hostile,
     "missing": missing,

@@ -119,6 +119,13 @@ function colour(value) {
   return [0, 2, 4].map(i => parseInt(VIRIDIS.slice(at + i, at + i + 2), 16));
 }
 
+/* From -1 to 1: blue below 0, white at it, red above, as in the pictures. */
+function partedColour(value) {
+  if (!known(value)) return GREY;
+  const end = value < 0 ? [0x21, 0x66, 0xac] : [0xb2, 0x18, 0x2b], part = Math.min(1, Math.abs(value));
+  return end.map(channel => Math.round(255 + part * (channel - 255)));
+}
+
 /* ---- tips ---- */
 
 /* What is said of a node under the pointer or in focus: text, or a function that makes the children. */

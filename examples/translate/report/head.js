@@ -151,9 +151,9 @@ function headCurves(head) {
 function tokenWords(matrix, side, i) {
   const others = side ? matrix.rows : matrix.columns, weight = j => side ? matrix.at(j, i) : matrix.at(i, j);
   const best = others.map((token, j) => [weight(j) ?? 0, token, j])
-                   .sort((a, b) => b[0] - a[0])
+                   .sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]))
                    .slice(0, 3)
-                   .filter(one => one[0] >= 0.01);
+                   .filter(one => Math.abs(one[0]) >= 0.01);
   const own = visible((side ? matrix.columns : matrix.rows)[i], 24);
   return `${i} “${own}” ${side ? "is seen by" : "sees"} ${
       best.map(([w, token, j]) => `${j} “${visible(token, 24)}” ${share(w)}`).join(", ") || "nothing"}`;
@@ -162,7 +162,7 @@ function tokenWords(matrix, side, i) {
 function headView() {
   const head = heads[state.head], which = shownWeights(),
         matrix = weightsOf(state.head, state.sentence, state.step, which);
-  const job = jobAt(state.head, state.step), scale = state.scale === "one" ? 1 : largest(matrix);
+  const job = jobAt(state.head, state.step), scale = state.scale === "one" ? matrix.full : largest(matrix);
   const columnAxis = head.kind === "cross" ? "key: source token" : "key",
         rowAxis = head.kind === "cross" ? "query: target token" : "query";
   let lines = null;
@@ -171,7 +171,7 @@ function headView() {
     scale,
     rowAxis,
     columnAxis,
-    unit: which === "plain" ? "weight" :
+    unit: which === "plain" ? (matrix.signed ? "weight, of either sign" : "weight") :
         which === "norms"   ? "value norm, rows sum to 1" :
                               "rollout",
     name: `Weights of head ${head.label}`,
@@ -207,7 +207,8 @@ function headView() {
               "Which weights", kinds, which,
               weights => choose({weights, step: weights === "plain" ? state.step : LAST})),
           choiceOf(
-              "Colour scale", [["one", "scale 0 to 1"], ["most", "to the largest"]], state.scale,
+              "Colour scale",
+              [["one", matrix.signed ? "one scale for all" : "scale 0 to 1"], ["most", "to the largest"]], state.scale,
               value => choose({scale: value}))),
       which === "rollout" ? soft("Rollout is of the whole stack of layers: the same for all its heads.") : null,
       element(

@@ -1,7 +1,8 @@
 /* A matrix as a heatmap, and as lines between tokens. */
 
 /* One pixel a cell; the style sheet makes it large. */
-function paint(canvas, matrix, scale = 1) {
+function paint(canvas, matrix, scale = matrix.full) {
+  const shade = matrix.signed ? partedColour : colour;
   const width = matrix.columns.length, height = matrix.rows.length;
   canvas.width = Math.max(1, width);
   canvas.height = Math.max(1, height);
@@ -10,7 +11,7 @@ function paint(canvas, matrix, scale = 1) {
   for (let row = 0, at = 0; row < height; row++)
     for (let column = 0; column < width; column++, at += 4) {
       const value = matrix.at(row, column);
-      image.data.set(colour(known(value) ? value / scale : null), at);
+      image.data.set(shade(known(value) ? value / scale : null), at);
       image.data[at + 3] = 255;
     }
   context.putImageData(image, 0, 0);
@@ -20,16 +21,24 @@ function paint(canvas, matrix, scale = 1) {
 function largest(matrix) {
   let most = 0;
   matrix.rows.forEach((_, row) => matrix.columns.forEach((_, column) => {
-    most = Math.max(most, matrix.at(row, column) ?? 0);
+    most = Math.max(most, Math.abs(matrix.at(row, column) ?? 0));
   }));
   return most || 1;
 }
 
-function scaleBar(scale, name) {
-  const ramp = {rows: [0], columns: Array(256).fill(0), at: (_, column) => column / 255};
+function scaleBar(scale, name, signed = false) {
+  const ramp = {
+    rows: [0],
+    columns: Array(256).fill(0),
+    signed,
+    full: 1,
+    at: (_, column) => signed ? column / 127.5 - 1 : column / 255
+  };
+  const end = scale === 1 ? "1" : share(scale);
   return element(
-      "div", {class: "scale"}, element("span", {}, "0"), paint(element("canvas", {"aria-hidden": true}), ramp),
-      element("span", {}, scale === 1 ? "1" : share(scale)), element("span", {class: "soft"}, name));
+      "div", {class: "scale"}, element("span", {}, signed ? `−${end}` : "0"),
+      paint(element("canvas", {"aria-hidden": true}), ramp), element("span", {}, end),
+      element("span", {class: "soft"}, name));
 }
 
 const WIDEST = 104; /* label, in pixels */
@@ -48,7 +57,7 @@ function heatmap(matrix, options) {
   const wide = side * columns.length, high = side * rows.length;
   const canvas = paint(
       element("canvas", {style: `left:${left}px;top:${top}px;width:${wide}px;height:${high}px`}), matrix,
-      options.scale ?? 1);
+      options.scale ?? matrix.full);
   const cross = drawn(
       "g", {class: "cursor", visibility: "hidden"}, drawn("rect", {class: "band"}), drawn("rect", {class: "band"}),
       drawn("rect", {class: "cell"}));
@@ -125,13 +134,15 @@ function heatmap(matrix, options) {
     });
   };
   return {
-    node:
-        element("div", {}, element("div", {class: "scroll"}, box), scaleBar(options.scale ?? 1, options.unit), spoken),
+    node: element(
+        "div", {}, element("div", {class: "scroll"}, box),
+        scaleBar(options.scale ?? matrix.full, options.unit, matrix.signed), spoken),
     mark
   };
 }
 
-/* Two columns of tokens, queries at the left, keys at the right; a line's opacity is its weight (Vig 2019). */
+/* Two columns of tokens, queries at the left, keys at the right; a line's opacity is its weight (Vig 2019),
+ * and where weights may be below 0 its size, the colour saying on which side. */
 function links(matrix, options) {
   const sides = [matrix.rows, matrix.columns], most = Math.max(...sides.map(tokens => tokens.length), 1);
   const high = clamp(Math.floor(460 / most), 16, 30), width = options.width,
@@ -139,7 +150,7 @@ function links(matrix, options) {
   const edge = Math.max(64, ...texts.flat().map(text => widthOf(text) + 16));
   const y = i => 30 + (i + 0.5) * high, lines = [];
   matrix.rows.forEach((_, row) => matrix.columns.forEach((_, column) => {
-    const weight = matrix.at(row, column) / (options.scale ?? 1);
+    const signed = matrix.at(row, column) / (options.scale ?? matrix.full), weight = Math.abs(signed);
     if (weight >= 0.02)
       lines.push({
         row,
@@ -150,6 +161,9 @@ function links(matrix, options) {
           x2: width - edge,
           y2: y(column),
           "stroke-opacity": Math.min(1, weight).toFixed(3),
+          class: !matrix.signed ? "" :
+              signed < 0        ? "below" :
+                                  "above",
           "data-link": `${row},${column}`
         })
       });
@@ -189,7 +203,7 @@ function links(matrix, options) {
                                                                             0;
       node.classList.toggle("own", own);
       node.children[1].setAttribute(
-          "fill-opacity", (0.75 * clamp((weight ?? 0) / (options.scale ?? 1), 0, 1)).toFixed(3));
+          "fill-opacity", (0.75 * clamp(Math.abs(weight ?? 0) / (options.scale ?? matrix.full), 0, 1)).toFixed(3));
     }));
   }
   function focusOn(side, i) {

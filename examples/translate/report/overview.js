@@ -78,7 +78,7 @@ function overview() {
   };
   const tally =
       element("div", {class: "tally", role: "group", "aria-label": "Jobs: press to show only the heads with one"});
-  const scale = scaleBar(1, "weight: rows are queries, columns keys");
+  const scale = scaleBar(LARGEST ?? 1, "weight: rows are queries, columns keys", known(LARGEST));
   const node = element(
       "div", {class: "overview"}, soft(modelLine()), lead(inShort()), tally, grid,
       element(

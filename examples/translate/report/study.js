@@ -67,15 +67,21 @@ function bytesOf(name, text) {
   return unpacked.get(name);
 }
 
-/* A matrix: {rows, columns: tokens, at(row, column): a weight or null}. */
-function matrixOf(kind, sentence, bytes, start) {
-  const [rows, columns] = sidesOf(kind, sentence);
+/* The largest size of a weight where weights may be below 0; else undefined. */
+const LARGEST = study.largest?.flat().reduce((most, one) => Math.max(most, one), 0);
+
+/* A matrix: {rows, columns: tokens, at(row, column): a weight or null, full: the largest there may be, signed: whether
+ * values may be below 0}. `largest`: of a signed one, what its largest byte stands for. */
+function matrixOf(kind, sentence, bytes, start, largest) {
+  const [rows, columns] = sidesOf(kind, sentence), signed = known(largest);
   return {
     rows,
     columns,
+    signed,
+    full: signed ? LARGEST : 1,
     at(row, column) {
       const byte = bytes[start + row * columns.length + column];
-      return byte === undefined ? null : byte / 255;
+      return byte === undefined ? null : signed ? (byte - 128) / 127 * largest : byte / 255;
     }
   };
 }
@@ -89,7 +95,8 @@ function weightsOf(index, sentence, step, which = "plain") {
   }
   const bytes = which === "norms" ? bytesOf(`norms ${sentence}`, study.norms?.[sentence]) :
                                     bytesOf(`weights ${sentence} ${step}`, study.weights[sentence][step]);
-  return matrixOf(kind, sentence, bytes, starts[sentence][index]);
+  return matrixOf(
+      kind, sentence, bytes, starts[sentence][index], which === "norms" ? undefined : study.largest?.[sentence][step]);
 }
 
 /* Value norms and rollout are kept of the studied weights alone. */

@@ -86,7 +86,7 @@ const WORTH = [
   [
     "importance", head => head.worth?.importance, number,
     "Mean over sequences of |d loss / d gate|: the loss feels this head, one way or the other.",
-    "Michel et al. 2019, equation 2"
+    "Michel et al. 2019, section 4.1"
   ],
   [
     "attribution", head => head.worth?.attribution, signed,
@@ -101,13 +101,14 @@ const WORTH = [
 
 const OTHER_WORDS = [
   [
-    "weights", "Row i, column j: how much of what query i takes in comes from key j. A row sums to 1.",
+    "weights",
+    "Row i, column j: how much of what query i takes in comes from key j. A row sums to 1, unless heads are mixed: then weights may be below 0, which takes away.",
     "softmax(q·k / √d): Vaswani et al. 2017, equation 1"
   ],
   [
     "value norms",
     "A weight times the length of the vector that it lets through, each row scaled to sum 1: a large weight on a short vector moves nothing.",
-    "‖w · v · W_O‖: Kobayashi et al. 2020, equation 4"
+    "‖w · v · W_O‖: Kobayashi et al. 2020, section 3"
   ],
   [
     "rollout",
