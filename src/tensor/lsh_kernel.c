@@ -60,9 +60,9 @@ static one_head head_at(const th_lsh_job *j, int64_t head) {
 
 /* ---- hashing -------------------------------------------------------------------------------------------------- */
 
-#define ROUND_BITS \
-  10 /* of a position in the stream: fewer rounds, and fewer columns, have the first ones of more */
-#define COLUMN_BITS 20
+/* Of a position in the stream, where fewer rounds, and fewer columns, have the first ones of more. */
+#define ROUND_BITS 10  /* TH_LSH_ROUNDS_MAX */
+#define COLUMN_BITS 20 /* TH_LSH_BUCKETS_MAX */
 
 static void rotate_round(void *context, int64_t index) {
   const th_lsh_job *j = context;
