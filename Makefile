@@ -59,7 +59,7 @@ gradcheck := $(B)/gradcheck
 report_page := $(B)/report_page
 preload := $(B)/fault_preload.so
 
-.PHONY: all demo toys check check-report faults gradcheck bench asan valgrind format lint packages clean help
+.PHONY: all demo toys check check-report faults gradcheck bench bench-length asan valgrind format lint packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -75,6 +75,7 @@ help:
 	@echo 'make faults      kill a training, and let it fail, at every single call that it makes'
 	@echo 'make gradcheck   every op and layer against finite differences'
 	@echo 'make bench       time a training step, beside PyTorch where it is installed'
+	@echo 'make bench-length  time attention by the length of a sequence, and draw docs/images/attention-length.png'
 	@echo 'make asan        the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make valgrind    the tests under valgrind'
 	@echo 'make lint        clang-tidy and cppcheck'
@@ -170,6 +171,10 @@ gradcheck: packages
 bench: packages
 	@$(MAKE) --no-print-directory $(benches)
 	bench/run.sh $(B)
+
+bench-length: packages
+	@$(MAKE) --no-print-directory $(B)/attention_length
+	$(B)/attention_length --csv build/attention-length.csv --picture docs/images/attention-length.png
 
 asan:
 	$(MAKE) MODE=asan check

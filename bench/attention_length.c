@@ -1,6 +1,7 @@
 /* attention_length: time and memory of attention by the length of a sequence, forward and backward, causal, one sequence of
  * float: full with all weights kept, full in tiles, LSH with 1, 2, 4 and 8 rounds, linear. The ways take turns; a time is
- * the median. Prints CSV; with --picture FILE.png draws the curves, too. */
+ * the median, on one thread of the processor's time, to which other work on the machine adds little. Prints a table, and
+ * from which length on LSH is faster than full attention; --csv FILE and --picture FILE.png write the same. */
 #include "tapehead/autograd.h"
 #include "tapehead/plot.h"
 #include "timing.h"
@@ -18,7 +19,7 @@ static const char *const way_name[WAYS] = {
 
 typedef struct options {
   int heads, depth, chunk, repeats, longest, whole_longest, threads;
-  char *picture;
+  char *csv, *picture;
 } options;
 
 typedef struct bench {
@@ -46,9 +47,10 @@ static bool measure(bench *b, int way, const th_tensor *x, const th_tensor *grad
                     double *megabytes) {
   th_tape_reset(b->tape);
   th_var *leaf = th_leaf(b->tape, x, grad);
-  double begin = seconds_on(CLOCK_MONOTONIC);
+  clockid_t clock = b->o.threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
+  double begin = seconds_on(clock);
   th_backward(th_sum(attend(b, way, leaf, x->shape[2]), TH_ALL_AXES, false), NULL);
-  *seconds = seconds_on(CLOCK_MONOTONIC) - begin;
+  *seconds = seconds_on(clock) - begin;
   *megabytes = (double)th_tape_bytes(b->tape) / 1e6;
   if (!th_tape_error(b->tape)) return true;
   fprintf(stderr, "attention_length: %s\n", th_tape_error(b->tape)->text);
@@ -78,20 +80,64 @@ static bool measure_length(bench *b, int index) {
   return done;
 }
 
+static void print_length(const bench *b, int index) {
+  printf("%8d", FIRST << index);
+  for (int way = 0; way < WAYS; way++)
+    if (isnan(b->seconds[index][way])) printf(" %20s", "-");
+    else printf(" %10.1f ms %4.0f MB", 1000 * b->seconds[index][way], b->megabytes[index][way]);
+  printf("\n");
+  fflush(stdout);
+}
+
+/* The shortest length from which on `way` is faster than `other`, as far as both were measured; 0: none. */
+static int faster_from(const bench *b, int lengths, int way, int other) {
+  int from = 0;
+  for (int i = lengths - 1; i >= 0; i--) {
+    if (isnan(b->seconds[i][other])) continue;
+    if (!(b->seconds[i][way] < b->seconds[i][other])) break;
+    from = FIRST << i;
+  }
+  return from;
+}
+
+static void print_crossings(const bench *b, int lengths) {
+  for (int other = 0; other < 2; other++)
+    for (int way = 2; way < WAYS - 1; way++) {
+      int from = faster_from(b, lengths, way, other);
+      if (from) printf("%s: faster than %s from length %d on\n", way_name[way], way_name[other], from);
+      else printf("%s: not faster than %s at the longest\n", way_name[way], way_name[other]);
+    }
+}
+
+static bool write_csv(const bench *b, int lengths) {
+  FILE *file = fopen(b->o.csv, "w");
+  if (file) fprintf(file, "length,way,milliseconds,megabytes\n");
+  for (int i = 0; file && i < lengths; i++)
+    for (int way = 0; way < WAYS; way++)
+      if (!isnan(b->seconds[i][way]))
+        fprintf(file, "%d,\"%s\",%.3f,%.2f\n", FIRST << i, way_name[way], 1000 * b->seconds[i][way],
+                b->megabytes[i][way]);
+  bool failed = !file || ferror(file);
+  if (file && fclose(file)) failed = true;
+  if (failed) fprintf(stderr, "attention_length: cannot write %s\n", b->o.csv);
+  return !failed;
+}
+
 static th_status draw(const bench *b, int lengths, th_error *error) {
   th_series series[WAYS];
-  double log_length[LENGTHS], log_time[WAYS][LENGTHS];
+  double log_length[LENGTHS], milliseconds[WAYS][LENGTHS];
   th_plot *plot;
   for (int i = 0; i < lengths; i++) log_length[i] = log2((double)((int64_t)FIRST << i));
   for (int way = 0; way < WAYS; way++) {
-    for (int i = 0; i < lengths; i++) log_time[way][i] = log10(1000 * b->seconds[i][way]);
-    series[way] = (th_series){.name = way_name[way], .x = log_length, .y = log_time[way], .count = lengths};
+    for (int i = 0; i < lengths; i++) milliseconds[way][i] = 1000 * b->seconds[i][way];
+    series[way] =
+        (th_series){.name = way_name[way], .x = log_length, .y = milliseconds[way], .count = lengths};
   }
   th_curve curve = {.series = series,
                     .count = WAYS,
                     .title = "attention forward and backward, by the length of the sequence",
                     .x = {.name = "log2 of the length"},
-                    .left = {.name = "log10 of milliseconds"}};
+                    .left = {.name = "milliseconds", .log = true}};
   th_status status = th_plot_new(&plot, TH_PLOT_SYSTEM_FONTS, error);
   if (!status) status = th_plot_curve(plot, b->o.picture, &curve, error);
   th_plot_free(plot);
@@ -115,6 +161,7 @@ int main(int argc, const char **argv) {
                                NUMBER("longest", longest, "sequence, from 512 on doubled"),
                                NUMBER("whole-longest", whole_longest, "sequence whose weights are kept"),
                                NUMBER("threads", threads, "processor threads"),
+                               {"csv", 0, POPT_ARG_STRING, &b.o.csv, 0, "write the numbers", "FILE"},
                                {"picture", 0, POPT_ARG_STRING, &b.o.picture, 0, "draw the curves", "FILE"},
                                POPT_AUTOHELP POPT_TABLEEND};
   poptContext context = poptGetContext("attention_length", argc, argv, table, 0);
@@ -130,18 +177,20 @@ int main(int argc, const char **argv) {
   th_error error = {.text = "no memory"};
   if (!(b.tape = th_tape_new(pool))) return fprintf(stderr, "attention_length: %s\n", error.text), 1;
   bool done = true;
-  printf("length,way,milliseconds,megabytes\n");
+  printf("%8s", "length");
+  for (int way = 0; way < WAYS; way++) printf(" %20s", way_name[way]);
+  printf("\n");
   for (; done && lengths < LENGTHS && (FIRST << lengths) <= b.o.longest; lengths++) {
     done = measure_length(&b, lengths);
-    for (int way = 0; way < WAYS && done; way++)
-      printf("%d,\"%s\",%.3f,%.2f\n", FIRST << lengths, way_name[way], 1000 * b.seconds[lengths][way],
-             b.megabytes[lengths][way]);
-    fflush(stdout);
+    if (done) print_length(&b, lengths);
   }
+  if (done) print_crossings(&b, lengths);
+  if (done && b.o.csv) done = write_csv(&b, lengths);
   if (done && b.o.picture && draw(&b, lengths, &error)) {
     fprintf(stderr, "attention_length: %s\n", error.text);
     done = false;
   }
+  free(b.o.csv);
   free(b.o.picture);
   th_tape_free(b.tape);
   th_pool_free(pool);

@@ -47,6 +47,11 @@ static th_var *build_attention(const operands *x) { return th_attention(x->in[0]
 static th_var *build_linear_attention(const operands *x) {
   return th_linear_attention(x->in[0], x->in[1], x->in[2], &(th_linear_attention_options){.causal = true});
 }
+static th_var *build_lsh_attention(const operands *x) {
+  int64_t chunk = 64, buckets = x->in[0]->value.shape[2] / chunk;
+  return th_lsh_attention(x->in[0], x->in[1],
+                          &(th_lsh_options){.rounds = 4, .buckets = buckets, .chunk = chunk, .causal = true});
+}
 static th_var *build_loss(const operands *x) { return th_cross_entropy(x->in[0], &x->ids, 0.1); }
 static th_var *build_gelu(const operands *x) { return th_gelu_erf(x->in[0]); }
 static th_var *build_gelu_tanh(const operands *x) { return th_gelu_tanh(x->in[0]); }
@@ -77,6 +82,13 @@ static th_var *build_gather(const operands *x) { return th_gather(x->in[0], &x->
         2.0 * (b) * (h) * (t) * (d) * (2 * (d) + 2 * 64), 0, 0 \
   }
 
+/* In each of 4 rounds a chunk by itself, which is what there is of a bucket on average. */
+#define LSH_ATTENTION(b, h, t, d) \
+  { \
+    "lsh_attention", "B" #b " H" #h " T" #t " D" #d, build_lsh_attention, \
+        {{4, {b, h, t, d}}, {4, {b, h, t, d}}}, 4.0 * (b) * (h) * (t) * (d)*4 * 64, 0, 0 \
+  }
+
 /* Moves, in units of the first input: what is read and written once; a gradient added to counts twice.
  * Dropout's mask is a byte per element. Gather moves as much as it gathers. */
 static const op_case cases[] = {
@@ -94,6 +106,8 @@ static const op_case cases[] = {
     ATTENTION(4, 8, 256, 64),
     LINEAR_ATTENTION(4, 8, 256, 32),
     LINEAR_ATTENTION(1, 8, 4096, 32),
+    LSH_ATTENTION(4, 8, 256, 32),
+    LSH_ATTENTION(1, 8, 4096, 32),
     {"softmax", "8192x64", build_softmax, {{2, {8192, 64}}}, 0, 2, 4},
     {"layer_norm", "2048x128", build_norm, {{2, {2048, 128}}, {1, {128}}, {1, {128}}}, 0, 2, 4},
     {"layer_norm", "1024x512", build_norm, {{2, {1024, 512}}, {1, {512}}, {1, {512}}}, 0, 2, 4},

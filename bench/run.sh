@@ -28,7 +28,7 @@ while [ $# -gt 0 ]; do
 done
 case $runs in '' | 0 | *[!0-9]*) usage ;; esac
 [ -n "$directory" ] || usage
-for program in step ops decode; do
+for program in step ops decode attention_length; do
   [ -x "$directory/$program" ] && continue
   echo "bench/run.sh: there is no $directory/$program; build it with: make bench" >&2
   exit 1
@@ -82,6 +82,7 @@ if [ -n "$smoke" ]; then
     NR > 1 && ($0 !~ /(GFLOP|GB)\/s$/ || $0 ~ /nan|inf/) { print "bench/run.sh: ops printed: " $0; bad = 1 }
     END { if (NR < 20) { print "bench/run.sh: ops printed only " NR " lines"; bad = 1 }; exit bad }' >&2 || exit 1
   "$directory/decode" --longest 16 --runs 1 --batch 2 --layers 1 || fail "$directory/decode failed"
+  "$directory/attention_length" --longest 512 --repeats 1 --heads 1 || fail "$directory/attention_length failed"
   exit
 fi
 

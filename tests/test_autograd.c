@@ -550,10 +550,12 @@ static void set_up(props *p, th_tape *other) {
      th_linear_attention(p->qkv, p->qkv, p->qkv, &(th_linear_attention_options){.state = &p->a24->value}))) \
   X(71, TH_ESHAPE, "lsh_attention: qk [1,2,3,4], v [1,2,2,4]: want [B,H,T,D], [B,H,T,V]", \
     th_lsh_attention(p->qkv, th_slice(p->qkv, 2, 0, 2), &(th_lsh_options){.rounds = 1, .chunk = 2})) \
-  X(72, TH_EINVAL, "lsh_attention: 0 rounds, chunks of 2: want 1 or more of each", \
+  X(72, TH_EINVAL, "lsh_attention: 0 rounds, chunks of 2: want 1 to 1024 rounds, chunks of 1 or more", \
     th_lsh_attention(p->qkv, p->qkv, &(th_lsh_options){.chunk = 2})) \
   X(73, TH_EINVAL, "lsh_attention: 3 buckets: want an even number, at most 1048576, or 1 for no hashing", \
     th_lsh_attention(p->qkv, p->qkv, &(th_lsh_options){.rounds = 1, .chunk = 2, .buckets = 3})) \
+  X(78, TH_EINVAL, "lsh_attention: 1025 rounds, chunks of 2: want 1 to 1024 rounds, chunks of 1 or more", \
+    th_lsh_attention(p->qkv, p->qkv, &(th_lsh_options){.rounds = 1025, .chunk = 2, .buckets = 2})) \
   X(74, TH_ESHAPE, "reversible: a stream [2,3] and what is added [5]: want one shape", \
     th_reversible(th_stream(p->a23), p->a5, 0, NULL, itself, NULL, 0)) \
   X(75, TH_ESHAPE, "streams_end: streams [2,3] and [5]: want one shape", th_streams_end(p->a23, p->a5)) \

@@ -281,3 +281,26 @@ Test(lsh, zeros_hash_to_something_and_stay_finite) {
   expect_no_error(d.tape);
   desk_close(&d);
 }
+
+Test(lsh, a_nan_is_not_taken_for_a_hidden_key) {
+  for (int all = 0; all < 2; all++) {
+    bench b = bench_of(3);
+    int64_t bad = 20, depth = b.qk.shape[3], room = b.qk.shape[2];
+    for (int64_t i = 0; i < (all ? room * depth : 1); i++)
+      th_tensor_set(&b.qk, (all ? 0 : bad * depth) + i, (double)NAN);
+    th_tensor visible;
+    th_var *qk = th_constant(b.d.tape, &b.qk), *v = th_constant(b.d.tape, &b.v);
+    cr_assert(th_lsh_visible(qk, &b.options, &visible));
+    th_var *y = th_lsh_attention(qk, v, &b.options);
+    expect_no_error(b.d.tape);
+    int64_t width = b.v.shape[3], reached = 0;
+    for (int64_t i = 0; i < room; i++) { /* of the first head */
+      bool meets = !th_tensor_get(&visible, i * room + i) &&
+                   (all || i == bad || th_tensor_get(&visible, i * room + bad));
+      cr_expect_eq(isnan(th_tensor_get(&y->value, i * width)), meets, "query %d", (int)i);
+      reached += meets;
+    }
+    cr_expect(reached > 0);
+    desk_close(&b.d);
+  }
+}

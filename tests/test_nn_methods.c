@@ -526,7 +526,10 @@ Test(methods, numbers_that_do_not_fit_are_refused_with_what_would) {
       {{.kind = TH_ATTENTION_COLLABORATIVE}, "the shared width: 0: want 1 to 16777216"},
       {{.kind = TH_ATTENTION_LOCAL, .window = -1}, "the window: -1: want 1 to 16777216"},
       {{.kind = TH_ATTENTION_LINEAR, .window = 2}, "the window: 2, but linear attention has none: want 0"},
-      {{.kind = TH_ATTENTION_LSH, .chunk = 4, .buckets = 2}, "rounds: 0: want 1 to 16777216"},
+      {{.kind = TH_ATTENTION_LSH, .chunk = 4, .buckets = 2}, "rounds: 0: want 1 to 1024"},
+      {{.kind = TH_ATTENTION_LSH, .rounds = 1025, .chunk = 4, .buckets = 2}, "rounds: 1025: want 1 to 1024"},
+      {{.kind = TH_ATTENTION_LSH, .rounds = 1, .chunk = 4, .buckets = 1 << 21},
+       "buckets: 2097152: want 1 to 1048576"},
       {{.kind = TH_ATTENTION_LSH, .rounds = 1, .chunk = 4, .buckets = 3},
        "3 buckets: want an even number, or 1 for no hashing"}};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

@@ -199,10 +199,11 @@ th_var *th_linear_attention_weights(th_var *q, th_var *k, const th_mask *mask);
  * are sorted by bucket, then place, and each bucket is cut into chunks. A query sees the keys of its chunk and the one
  * before, in any round, once; itself only if it sees nothing else. Time and memory grow with T rounds, not T T. Which keys
  * a query sees has no gradient. (The paper cuts all buckets together: there a later token moves the borders before it.) */
+#define TH_LSH_ROUNDS_MAX (1 << 10)
 #define TH_LSH_BUCKETS_MAX (1 << 20)
 typedef struct th_lsh_options {
-  int64_t rounds;  /* at least 1 */
-  int64_t buckets; /* even, or 1: no hashing */
+  int64_t rounds;  /* 1 to TH_LSH_ROUNDS_MAX */
+  int64_t buckets; /* even, at most TH_LSH_BUCKETS_MAX, or 1: no hashing */
   int64_t chunk;   /* at least 1 */
   bool causal;     /* query i sees keys up to i */
   const int32_t *

@@ -21,9 +21,9 @@ static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *v, co
   if (!fits)
     return th_fail(out, TH_ESHAPE, "qk %s, v %s: want [B,H,T,D], [B,H,T,V]", th_shape_text(a, q),
                    th_shape_text(b, v));
-  if (o->rounds < 1 || o->chunk < 1)
-    return th_fail(out, TH_EINVAL, "%lld rounds, chunks of %lld: want 1 or more of each",
-                   (long long)o->rounds, (long long)o->chunk);
+  if (o->rounds < 1 || o->rounds > TH_LSH_ROUNDS_MAX || o->chunk < 1)
+    return th_fail(out, TH_EINVAL, "%lld rounds, chunks of %lld: want 1 to %d rounds, chunks of 1 or more",
+                   (long long)o->rounds, (long long)o->chunk, TH_LSH_ROUNDS_MAX);
   if (o->buckets != 1 && (o->buckets < 2 || o->buckets % 2 || o->buckets > TH_LSH_BUCKETS_MAX))
     return th_fail(out, TH_EINVAL, "%lld buckets: want an even number, at most %d, or 1 for no hashing",
                    (long long)o->buckets, TH_LSH_BUCKETS_MAX);
@@ -33,10 +33,9 @@ static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *v, co
 static bool keep_rounds(th_tape *tape, th_lsh_job *j) {
   const int64_t *s = j->q.shape;
   int64_t tokens = s[0] * s[1] * j->rounds * s[2], rotations[] = {s[1], j->rounds, j->buckets / 2, s[3]};
-  j->bucket = th_keep(tape, (size_t)tokens * sizeof *j->bucket);
-  j->chunk_of = th_keep(tape, (size_t)tokens * sizeof *j->chunk_of);
+  j->slot = th_keep(tape, (size_t)tokens * sizeof *j->slot);
   j->order = th_keep(tape, (size_t)tokens * sizeof *j->order);
-  return j->bucket && j->chunk_of && j->order &&
+  return j->slot && j->order &&
          (j->buckets == 1 || th_keep_tensor(tape, &j->rotations, j->q.dtype, 4, rotations));
 }
 

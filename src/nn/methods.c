@@ -118,21 +118,22 @@ th_status th_nn_method_check(const th_nn_method *m, int64_t heads, bool cross, t
   const struct {
     const char *name;
     th_attention_method of;
-    int64_t value, least;
-  } numbers[] = {{"key heads", TH_ATTENTION_GROUPED, m->key_heads, 1},
-                 {"the shared width", TH_ATTENTION_COLLABORATIVE, m->shared_width, 1},
-                 {"the window", TH_ATTENTION_LOCAL, m->window, 1},
-                 {"rounds", TH_ATTENTION_LSH, m->rounds, 1},
-                 {"buckets", TH_ATTENTION_LSH, m->buckets, 1},
-                 {"the chunk", TH_ATTENTION_LSH, m->chunk, 1}};
+    int64_t value, least, most;
+  } numbers[] = {{"key heads", TH_ATTENTION_GROUPED, m->key_heads, 1, LARGEST},
+                 {"the shared width", TH_ATTENTION_COLLABORATIVE, m->shared_width, 1, LARGEST},
+                 {"the window", TH_ATTENTION_LOCAL, m->window, 1, LARGEST},
+                 {"rounds", TH_ATTENTION_LSH, m->rounds, 1, TH_LSH_ROUNDS_MAX},
+                 {"buckets", TH_ATTENTION_LSH, m->buckets, 1, TH_LSH_BUCKETS_MAX},
+                 {"the chunk", TH_ATTENTION_LSH, m->chunk, 1, LARGEST}};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-    long long value = (long long)numbers[i].value, least = (long long)numbers[i].least;
+    long long value = (long long)numbers[i].value, least = (long long)numbers[i].least,
+              most = (long long)numbers[i].most;
     if (numbers[i].of != m->kind && value)
       return th_error_set(error, TH_EINVAL, "%s: %lld, but %s attention has none: want 0", numbers[i].name,
                           value, own->name);
-    if (numbers[i].of == m->kind && (value < least || value > LARGEST))
-      return th_error_set(error, TH_EINVAL, "%s: %lld: want %lld to %d", numbers[i].name, value, least,
-                          LARGEST);
+    if (numbers[i].of == m->kind && (value < least || value > most))
+      return th_error_set(error, TH_EINVAL, "%s: %lld: want %lld to %lld", numbers[i].name, value, least,
+                          most);
   }
   if (cross && !own->cross)
     return th_error_set(error, TH_EINVAL,

@@ -181,16 +181,17 @@ typedef struct th_lsh_job {
   double scale;
   th_random random;
   th_tensor rotations; /* scratch [H,rounds,buckets / 2,D]; data NULL: one bucket */
-  th_tensor top, mass; /* [B,H,T]: log of the sum of exponentials; above 0 where a key was seen */
+  th_tensor top, mass; /* [B,H,T]: log of the sum of exponentials; 0 where no key was seen */
   th_tensor along;     /* scratch of backward, likewise */
-  int32_t *bucket, *chunk_of, *order; /* [B,H,rounds,T] */
-  th_tensor scratch;                  /* [tasks, th_lsh_scratch] */
+  int32_t *slot,
+      *order;        /* [B,H,rounds,T]: a token's bucket and chunk in one number; tokens in sorted order */
+  th_tensor scratch; /* [tasks, th_lsh_scratch] */
   th_tensor gout, gq, gk, gv;
 } th_lsh_job;
 int64_t th_lsh_chunk(int64_t chunk, int64_t length); /* no longer than the sequence */
 int64_t th_lsh_scratch(int64_t length, int64_t chunk, int64_t buckets, int64_t depth, int64_t width,
                        bool backward);
-void th_k_lsh_hash(th_pool *pool, const th_lsh_job *job); /* first: fills bucket, chunk_of and order */
+void th_k_lsh_hash(th_pool *pool, const th_lsh_job *job); /* first: fills slot and order */
 void th_k_lsh_attention(th_pool *pool, const th_lsh_job *job);
 void th_k_lsh_attention_backward(th_pool *pool, const th_lsh_job *job);
 void th_k_lsh_visible(const th_lsh_job *job, uint8_t *visible); /* [B,H,T,T] */

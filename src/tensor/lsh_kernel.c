@@ -23,7 +23,7 @@ typedef struct {
   th_dtype dtype;
   int64_t head, n, room, depth, width, chunk; /* n: tokens that count, of `room` */
   char *q, *k, *v, *out, *top, *mass, *along, *gq, *gk, *gv, *gout;
-  int32_t *bucket, *chunk_of, *order; /* [rounds,room]: of a token, of a token, of a place */
+  int32_t *slot, *order; /* [rounds,room]: of a token, of a place */
 } one_head;
 
 static char *at(const one_head *o, char *x, int64_t ld, int64_t row) {
@@ -54,16 +54,15 @@ static one_head head_at(const th_lsh_job *j, int64_t head) {
                     .gk = th_head_of(&j->gk, head, heads),
                     .gv = th_head_of(&j->gv, head, heads),
                     .gout = th_head_of(&j->gout, head, heads),
-                    .bucket = j->bucket + from,
-                    .chunk_of = j->chunk_of + from,
+                    .slot = j->slot + from,
                     .order = j->order + from};
 }
 
 /* ---- hashing -------------------------------------------------------------------------------------------------- */
 
-#define ROUND_BITS \
-  10 /* of a position in the stream: fewer rounds, and fewer columns, have the first ones of more */
-#define COLUMN_BITS 20
+/* Of a position in the stream, where fewer rounds, and fewer columns, have the first ones of more. */
+#define ROUND_BITS 10  /* TH_LSH_ROUNDS_MAX */
+#define COLUMN_BITS 20 /* TH_LSH_BUCKETS_MAX */
 
 static void rotate_round(void *context, int64_t index) {
   const th_lsh_job *j = context;
@@ -76,9 +75,10 @@ static void rotate_round(void *context, int64_t index) {
   }
 }
 
+/* slot is each token's bucket, until sort_round. */
 static void hash_round(const one_head *o, int64_t round, char *scratch) {
   const th_tensor *rotations = &o->j->rotations;
-  int32_t *bucket = o->bucket + round * o->room;
+  int32_t *bucket = o->slot + round * o->room;
   if (o->j->buckets == 1) {
     memset(bucket, 0, (size_t)o->n * sizeof *bucket);
     return;
@@ -96,17 +96,21 @@ static void hash_round(const one_head *o, int64_t round, char *scratch) {
   }
 }
 
-/* Tokens by bucket, and within one by place: counting them is enough. start [buckets + 1] is scratch. */
+/* Tokens by bucket, and within one by place: counting them is enough. start [buckets + 1] is scratch. Then chunks are
+ * numbered as slots, those of one bucket by ones, with a gap before the next bucket's: a query sees the keys whose slot is
+ * its own or one less. */
 static void sort_round(const one_head *o, int64_t round, int32_t *start) {
-  const int32_t *bucket = o->bucket + round * o->room;
-  int32_t *order = o->order + round * o->room, *chunk_of = o->chunk_of + round * o->room;
+  int32_t *order = o->order + round * o->room, *slot = o->slot + round * o->room, now = 0, bucket = -1;
   memset(start, 0, (size_t)(o->j->buckets + 1) * sizeof *start);
-  for (int64_t i = 0; i < o->n; i++) { /* so far these are counts, from 1 on */
-    chunk_of[i] = (int32_t)(start[bucket[i] + 1] / o->chunk);
-    start[bucket[i] + 1]++;
-  }
+  for (int64_t i = 0; i < o->n; i++) start[slot[i] + 1]++;
   for (int64_t b = 0; b < o->j->buckets; b++) start[b + 1] += start[b];
-  for (int64_t i = 0; i < o->n; i++) order[start[bucket[i]]++] = (int32_t)i;
+  for (int64_t i = 0; i < o->n; i++) order[start[slot[i]]++] = (int32_t)i;
+  for (int64_t p = 0, in_slot = 0; p < o->n; p++, in_slot++) {
+    int32_t *own = slot + order[p];
+    if (*own != bucket) now += 2, in_slot = 0;
+    else if (in_slot == o->chunk) now++, in_slot = 0;
+    bucket = *own, *own = now;
+  }
 }
 
 static void hash_head(const th_lsh_job *j, int64_t head, char *scratch) {
@@ -118,13 +122,12 @@ static void hash_head(const th_lsh_job *j, int64_t head, char *scratch) {
 }
 
 static bool shows(const one_head *o, int64_t round, int64_t i, int64_t j) {
-  const int32_t *bucket = o->bucket + round * o->room, *chunk_of = o->chunk_of + round * o->room;
-  int32_t back = chunk_of[i] - chunk_of[j];
-  return bucket[i] == bucket[j] && (back == 0 || back == 1);
+  const int32_t *slot = o->slot + round * o->room;
+  return slot[i] == slot[j] || slot[i] == slot[j] + 1;
 }
 
-static bool shown_before(const one_head *o, int64_t round, int64_t i, int64_t j) {
-  for (int64_t r = 0; r < round; r++)
+static bool shown(const one_head *o, int64_t i, int64_t j) {
+  for (int64_t r = 0; r < o->j->rounds; r++)
     if (shows(o, r, i, j)) return true;
   return false;
 }
@@ -136,6 +139,7 @@ static bool shown_before(const one_head *o, int64_t round, int64_t i, int64_t j)
 typedef struct {
   int64_t round, first, rows, window, columns; /* first and window: their places in the round's order */
   const int32_t *order;
+  int32_t *slots; /* scratch [columns] */
   char *q, *k, *v, *scores, *x, *gout, *gscores,
       *g; /* scratch; x [rows,width], g [columns, depth or width] */
 } one_chunk;
@@ -144,7 +148,7 @@ typedef struct {
 int64_t th_lsh_scratch(int64_t length, int64_t chunk, int64_t buckets, int64_t depth, int64_t width,
                        bool backward) {
   int64_t c = th_lsh_chunk(chunk, length), widest = depth > width ? depth : width;
-  int64_t forward = c * depth + 2 * c * (depth + width) + 2 * c * c + c * width + 2 * c;
+  int64_t forward = c * depth + 2 * c * (depth + width) + 2 * c * c + c * width + 4 * c;
   int64_t hash = HASH_ROWS * (buckets / 2) + buckets + 1;
   int64_t all = forward + (backward ? c * width + 2 * c * c + 2 * c * widest : 0);
   return all > hash ? all : hash;
@@ -153,9 +157,9 @@ int64_t th_lsh_scratch(int64_t length, int64_t chunk, int64_t buckets, int64_t d
 /* The chunk that begins at place `first`. */
 static one_chunk chunk_at(const one_head *o, int64_t round, int64_t first, char *scratch) {
   int64_t c = o->chunk, size = (int64_t)th_dtype_size(o->dtype), rows = 1;
-  const int32_t *order = o->order + round * o->room, *bucket = o->bucket + round * o->room;
-  while (rows < c && first + rows < o->n && bucket[order[first + rows]] == bucket[order[first]]) rows++;
-  bool begins = o->chunk_of[round * o->room + order[first]] == 0;
+  const int32_t *order = o->order + round * o->room, *slot = o->slot + round * o->room;
+  while (first + rows < o->n && slot[order[first + rows]] == slot[order[first]]) rows++;
+  bool begins = first == 0 || slot[order[first - 1]] != slot[order[first]] - 1;
   one_chunk k = {
       .round = round, .first = first, .rows = rows, .window = begins ? first : first - c, .order = order};
   k.columns = first + k.rows - k.window;
@@ -164,7 +168,8 @@ static one_chunk chunk_at(const one_head *o, int64_t round, int64_t first, char 
   k.v = k.k + 2 * c * o->depth * size;
   k.scores = k.v + 2 * c * o->width * size;
   k.x = k.scores + 2 * c * c * size;
-  k.gout = k.x + c * o->width * size;
+  k.slots = (int32_t *)(void *)(k.x + c * o->width * size);
+  k.gout = (char *)k.slots + 2 * c * size;
   k.gscores = k.gout + c * o->width * size;
   k.g = k.gscores + 2 * c * c * size;
   TH_FOR(o->dtype, take_rows, k.rows, o->depth, k.order + first, (void *)o->q, o->j->q.stride[2],
@@ -178,15 +183,23 @@ static one_chunk chunk_at(const one_head *o, int64_t round, int64_t first, char 
   return k;
 }
 
-/* Of a row of the chunk only the columns [0, end) may be seen, and of those what it may not see is now -infinity. */
-static int64_t mark_row(const one_head *o, const one_chunk *k, int64_t row) {
+/* Of a row of the chunk only the columns [0, end) may be seen: they are sorted by place. */
+static int64_t end_of(const one_head *o, const one_chunk *k, int64_t row) {
+  return o->j->causal ? k->first - k->window + row : k->columns;
+}
+
+/* Scores become -infinity where it is the query itself, or an earlier round has shown the key. */
+static void hide_scores(const one_head *o, const one_chunk *k) {
   const int32_t *order = k->order + k->window;
-  int64_t own = k->first - k->window + row, end = o->j->causal ? own : k->columns; /* sorted by place */
-  void *scores = at(o, k->scores, k->columns, row);
-  for (int64_t c = 0; c < end; c++)
-    if (c == own || shown_before(o, k->round, order[own], order[c]))
-      TH_FOR(o->dtype, hide, c, c + 1, -INFINITY, scores);
-  return end;
+  int64_t before = k->first - k->window;
+  for (int64_t row = 0; row < k->rows && !o->j->causal; row++)
+    TH_FOR(o->dtype, set, 1, -INFINITY, (void *)at(o, k->scores, 1, row * k->columns + before + row));
+  for (int64_t r = 0; r < k->round; r++) {
+    for (int64_t c = 0; c < k->columns; c++) k->slots[c] = o->slot[r * o->room + order[c]];
+    for (int64_t row = 0; row < k->rows; row++)
+      TH_FOR(o->dtype, hide_shown, end_of(o, k, row), k->slots[before + row], k->slots,
+             (void *)at(o, k->scores, k->columns, row));
+  }
 }
 
 /* Calls `one` for each chunk of each round, in order. */
@@ -202,21 +215,18 @@ static void each_chunk(const one_head *o, char *scratch, void (*one)(const one_h
 /* ---- forward ---------------------------------------------------------------------------------------------------- */
 
 static void start_rows(const one_head *o) {
-  int64_t size = (int64_t)th_dtype_size(o->dtype);
-  for (int64_t i = 0; i < o->room; i++) {
-    memset(at(o, o->out, o->j->out.stride[2], i), 0, (size_t)(o->width * size));
-    TH_FOR(o->dtype, hide, i, i + 1, -INFINITY, (void *)o->top);
-    TH_FOR(o->dtype, hide, i, i + 1, 0, (void *)o->mass);
-  }
+  for (int64_t i = 0; i < o->room; i++)
+    TH_FOR(o->dtype, set, o->width, 0, (void *)at(o, o->out, o->j->out.stride[2], i));
+  TH_FOR(o->dtype, set, o->room, -INFINITY, (void *)o->top);
+  TH_FOR(o->dtype, set, o->room, 0, (void *)o->mass);
 }
 
 static void forward_chunk(const one_head *o, const one_chunk *k) {
   char *sums = k->gout; /* two a row: the largest score, the sum */
-  for (int64_t row = 0; row < k->rows; row++) {
-    int64_t end = mark_row(o, k, row);
-    TH_FOR(o->dtype, raise, k->columns, end, (void *)at(o, k->scores, k->columns, row),
+  hide_scores(o, k);
+  for (int64_t row = 0; row < k->rows; row++)
+    TH_FOR(o->dtype, raise, k->columns, end_of(o, k, row), (void *)at(o, k->scores, k->columns, row),
            (void *)at(o, sums, 2, row), (void *)at(o, sums, 1, 2 * row + 1));
-  }
   th_gemm(o->dtype, false, false, k->rows, o->width, k->columns, 1, k->scores, k->columns, k->v, o->width, 0,
           k->x, o->width);
   for (int64_t row = 0; row < k->rows; row++) {
@@ -257,7 +267,7 @@ static void prepare_rows(const one_head *o) {
 }
 
 static void weigh_row(const one_head *o, const one_chunk *k, int64_t row) {
-  int64_t end = mark_row(o, k, row), i = k->order[k->first + row];
+  int64_t end = end_of(o, k, row), i = k->order[k->first + row];
   void *scores = at(o, k->scores, k->columns, row);
   if (o->dtype == TH_F32) weigh_f32(k->columns, end, ((float *)(void *)o->top)[i], scores);
   else weigh_f64(k->columns, end, ((double *)(void *)o->top)[i], scores);
@@ -278,6 +288,7 @@ static void backward_chunk(const one_head *o, const one_chunk *k) {
   const th_lsh_job *j = o->j;
   TH_FOR(o->dtype, take_rows, k->rows, o->width, k->order + k->first, (void *)o->gout, j->gout.stride[2],
          (void *)k->gout);
+  hide_scores(o, k);
   for (int64_t row = 0; row < k->rows; row++) weigh_row(o, k, row);
   if (o->gv) {
     th_gemm(o->dtype, true, false, k->columns, o->width, k->rows, 1, k->scores, k->columns, k->gout, o->width,
@@ -346,7 +357,7 @@ void th_k_lsh_visible(const th_lsh_job *j, uint8_t *visible) {
       uint8_t *row = visible + (head * room + i) * room;
       bool any = false;
       for (int64_t k = 0; k < o.n; k++) {
-        row[k] = k != i && (!j->causal || k < i) && shown_before(&o, j->rounds, i, k);
+        row[k] = k != i && (!j->causal || k < i) && shown(&o, i, k);
         any = any || row[k];
       }
       row[i] = !any;
