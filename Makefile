@@ -65,7 +65,7 @@ preload := $(B)/fault_preload.so
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo toys check check-report faults fuzz coverage fuzzers gradcheck bench asan valgrind format lint packages clean help
+.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench asan valgrind format lint packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -188,8 +188,12 @@ fuzzers: $(fuzzers)
 coverage: packages
 	@scripts/packages.sh command=gcovr:gcovr
 	@find build/coverage -name '*.gcda' -delete 2>/dev/null || true
-	$(MAKE) MODE=coverage check
+	@$(MAKE) --no-print-directory MODE=coverage covered
 	gcovr --root . --filter src/ --object-directory build/coverage --exclude-throw-branches --sort-uncovered --print-summary
+
+covered: $(tests) $(preload) $(program) $(gradcheck)
+	$(gradcheck) >/dev/null
+	$(tests) --jobs 2
 
 gradcheck: packages
 	@scripts/packages.sh command=python3:python3

@@ -16,7 +16,7 @@ static void read_heads(const char *text) {
   char again[PATH_TEXT];
   bool *listed = NULL;
   th_error error = {0};
-  if (head_list_parse("--pruned", text, &config, &listed, &error)) CLAIM_ERROR(error);
+  if (head_list_parse("--pruned", text, &config, &listed, &error)) CLAIM_SAID(error);
   else if (!head_list_write(listed, &config, again, &error)) {
     bool *same;
     CLAIM(!head_list_parse("--pruned", again, &config, &same, &error));
@@ -31,7 +31,7 @@ static void parse(int count, const char **words) {
   given g;
   char out[PATH_TEXT];
   th_error error = {0};
-  if (settings_parse(count, words, &s, &g, out, &error)) CLAIM_ERROR(error);
+  if (settings_parse(count, words, &s, &g, out, &error)) CLAIM_SAID(error);
   else {
     CLAIM(*out && strlen(out) < OUT_TEXT);
     settings_defaults(&s, &g);

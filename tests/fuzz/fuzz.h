@@ -55,7 +55,9 @@ static inline __attribute__((unused)) fuzz_file fuzz_file_open(const void *bytes
 }
 static inline __attribute__((unused)) void fuzz_file_close(fuzz_file *f) { close(f->fd); }
 
-/* An error is one line that is not empty. */
+/* An error of the library is one line that is not empty. The program's may repeat a word that has a newline: it is made
+ * one line where it is printed. */
+#define CLAIM_SAID(error) CLAIM((error).status && (error).text[0])
 #define CLAIM_ERROR(error) CLAIM((error).status && (error).text[0] && !strchr((error).text, '\n'))
 
 #endif

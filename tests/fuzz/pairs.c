@@ -36,12 +36,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   fuzz_file file = fuzz_file_open(f.at, f.left);
   data d;
   th_error error = {0};
-  if (data_pairs(&d, &s, file.path, NULL, NULL, NULL, &error)) CLAIM_ERROR(error);
+  if (data_pairs(&d, &s, file.path, NULL, NULL, NULL, &error)) CLAIM_SAID(error);
   else {
     for (int64_t i = 0; i < d.train_count; i++) claim_ids(&d.train[i], &d);
     for (int64_t i = 0; i < d.held_out_count; i++) claim_ids(&d.held_out[i], &d);
     make_batches(&d);
-    if (data_replace(&d, file.path, 4, &error)) CLAIM_ERROR(error);
+    if (data_replace(&d, file.path, 4, &error)) CLAIM_SAID(error);
     data_free(&d);
   }
   fuzz_file_close(&file);
