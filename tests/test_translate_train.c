@@ -81,7 +81,8 @@ static void copy(const char *from, const char *to) {
 Test(translate_train, a_step_that_is_not_finite_is_refused_with_its_op_and_the_last_checkpoint_stays) {
   cr_assert_eq(translate(DIVERGING " --save-every 3 --out y"), 1);
   assert_complains(1, "; the last checkpoint is kept: a lower --rate may help");
-  cr_assert(strstr(last.err, "has a NaN at element") || strstr(last.err, "has an infinity at element"), "%s", last.err);
+  cr_assert(strstr(last.err, "has a NaN at element") || strstr(last.err, "has an infinity at element"), "%s",
+            last.err);
   char *said = strdup(last.err);
   long long step = 0;
   cr_assert_eq(sscanf(said, "translate train: step %lld:", &step), 1, "%s", said);
@@ -100,7 +101,8 @@ Test(translate_train, a_weight_that_is_not_finite_is_named_and_not_trained_on) {
   spoil("x/optimizer.safetensors", "decoder.layers.0.linear1.weight");
   copy("x/optimizer.safetensors", "before");
   cr_assert_eq(translate("train --steps 4 --out x"), 1);
-  assert_complains(1, "step 3: parameter decoder.layers.0.linear1.weight is not finite; the last checkpoint is kept");
+  assert_complains(
+      1, "step 3: parameter decoder.layers.0.linear1.weight is not finite; the last checkpoint is kept");
   cr_assert(same_bytes("x/optimizer.safetensors", "before"));
 }
 

@@ -47,7 +47,8 @@ static th_status not_finite(run *r, const batch *batches, th_error *error) {
   if (wrong) th_error_set(&why, TH_ENAN, "parameter %s is not finite", wrong);
   th_tape_anomaly(r->tape, true);
   for (int64_t i = 0; i < s->accumulate && !why.status; i++)
-    if (add_gradient(r, &batches[i], r->step * s->accumulate + 1 + i, 1, &loss, NULL)) why = *th_tape_error(r->tape);
+    if (add_gradient(r, &batches[i], r->step * s->accumulate + 1 + i, 1, &loss, NULL))
+      why = *th_tape_error(r->tape);
   th_tape_anomaly(r->tape, false);
   if (!why.status) th_error_set(&why, TH_ENAN, "the norm of the gradient is not finite");
   return th_error_set(error, TH_ENAN, "step %lld: %s; the last checkpoint is kept: a lower --rate may help",

@@ -175,9 +175,7 @@ static void take_axes(step *s) {
     take_axes(s); \
     s->y = op(s->in[0], s->set, s->keep); \
   } \
-  static th_tensor plain_##name(step *s) { \
-    return plain_reduce(s->desk, &s->x[0], s->set, s->keep, what); \
-  }
+  static th_tensor plain_##name(step *s) { return plain_reduce(s->desk, &s->x[0], s->set, s->keep, what); }
 REDUCE(sum, th_sum, 's')
 REDUCE(mean, th_mean, 'm')
 REDUCE(max, th_max, 'x')
@@ -212,9 +210,7 @@ static void apply_cross_entropy(step *s) {
   s->other = th_tensor_of(s->ids, TH_I32, ndim, x->shape);
   s->y = th_cross_entropy(s->in[0], &s->other, s->number);
 }
-static th_tensor plain_entropy(step *s) {
-  return plain_cross_entropy(s->desk, &s->x[0], s->ids, s->number);
-}
+static th_tensor plain_entropy(step *s) { return plain_cross_entropy(s->desk, &s->x[0], s->ids, s->number); }
 
 /* ---- rows under a mask ------------------------------------------------------------------------------------- */
 
@@ -244,9 +240,7 @@ static void take_row_mask(step *s) {
     take_row_mask(s); \
     s->y = op(s->in[0], &s->mask); \
   } \
-  static th_tensor plain_##name(step *s) { \
-    return plain_softmax(s->desk, &s->x[0], &s->mask, logarithm); \
-  }
+  static th_tensor plain_##name(step *s) { return plain_softmax(s->desk, &s->x[0], &s->mask, logarithm); }
 SOFTMAX(soft, th_softmax, false)
 SOFTMAX(log_soft, th_log_softmax, true)
 

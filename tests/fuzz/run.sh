@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh BUILD SECONDS [TARGET...]: feeds each target, one after the other. What is found stays in BUILD/found/, and
-# what reaches new code in BUILD/corpus/TARGET/; MERGE=1 then makes the corpus in the repository the smallest that
-# reaches all of it.
+# what reaches new code in BUILD/corpus/TARGET/; MERGE=1 then makes the corpus in the repository a small one that
+# reaches as many branches.
 set -eu
 build=$1 seconds=$2
 shift 2
@@ -17,7 +17,7 @@ for target in "$@"; do
   grep -E '^#.*DONE|number_of_executed_units' "$build/found/$target.log" || true
   [ -z "${MERGE:-}" ] || {
     rm -rf "$build/merged" && mkdir "$build/merged"
-    "$build/fuzz/$target" -merge=1 -max_len=1024 "$build/merged" "$kept" "$grown" >/dev/null 2>&1
+    "$build/fuzz/$target" -set_cover_merge=1 -use_counters=0 -max_len=1024 "$build/merged" "$kept" "$grown" >/dev/null 2>&1
     rm -rf "$kept" && mv "$build/merged" "$kept"
   }
 done
