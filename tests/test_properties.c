@@ -10,6 +10,12 @@ TestSuite(properties);
 
 enum { DRAWS = 40 };
 
+static desk draw_desk(int n) {
+  desk d = desk_open();
+  d.stream = 100 * (uint64_t)(n + 1);
+  return d;
+}
+
 /* From 1 to `most`: number `which` of this desk. */
 static int64_t draw(const desk *d, uint64_t which, int64_t most) {
   return 1 + th_random_below((th_random){23, d->stream / 100}, which, most);
@@ -86,8 +92,7 @@ static th_tensor shuffled(desk *d, const th_tensor *x, const int64_t *order) {
 
 Test(properties, attention_does_not_mind_the_order_of_keys_that_move_with_their_values) {
   for (int n = 0; n < DRAWS; n++) {
-    desk d = desk_open();
-    d.stream = 100 * (uint64_t)(n + 1);
+    desk d = draw_desk(n);
     heads h = draw_heads(&d);
     int64_t order[7];
     for (int64_t i = 0; i < h.keys; i++) {
@@ -107,8 +112,7 @@ Test(properties, attention_does_not_mind_the_order_of_keys_that_move_with_their_
 
 Test(properties, heads_side_by_side_are_heads_alone) {
   for (int n = 0; n < DRAWS; n++) {
-    desk d = desk_open();
-    d.stream = 100 * (uint64_t)(n + 1);
+    desk d = draw_desk(n);
     heads h = draw_heads(&d);
     th_mask mask = {.causal = n % 2};
     th_tensor up = upstream_of(&d, &h);
@@ -130,8 +134,7 @@ Test(properties, heads_side_by_side_are_heads_alone) {
 
 Test(properties, keys_behind_the_length_are_keys_that_are_not_there) {
   for (int n = 0; n < DRAWS; n++) {
-    desk d = desk_open();
-    d.stream = 100 * (uint64_t)(n + 1);
+    desk d = draw_desk(n);
     heads h = draw_heads(&d);
     int64_t length = draw(&d, 20, h.keys);
     int32_t lengths[3] = {(int32_t)length, (int32_t)length, (int32_t)length};
@@ -150,8 +153,7 @@ Test(properties, keys_behind_the_length_are_keys_that_are_not_there) {
 
 Test(properties, one_key_gives_its_value_and_no_gradient_to_keys_or_queries) {
   for (int n = 0; n < DRAWS; n++) {
-    desk d = desk_open();
-    d.stream = 100 * (uint64_t)(n + 1);
+    desk d = draw_desk(n);
     heads h = draw_heads(&d);
     th_tensor k = part_of(&d, &h.k, 2, 0, 1), v = part_of(&d, &h.v, 2, 0, 1), up = upstream_of(&d, &h);
     outcome o = attend(&d, &h.q, &k, &v, NULL, &up);
@@ -210,8 +212,7 @@ static double combine(double a, double b) { return 2 * a - 3 * b; }
 
 Test(properties, gradients_are_linear_in_what_comes_from_above) {
   for (int n = 0; n < DRAWS; n++) {
-    desk d = desk_open();
-    d.stream = 100 * (uint64_t)(n + 1);
+    desk d = draw_desk(n);
     int64_t rows = draw(&d, 0, 5), in = draw(&d, 1, 6), out = draw(&d, 2, 6);
     th_tensor x = normal(&d, SHAPE(rows, in)), w = normal(&d, SHAPE(out, in));
     th_tensor u1 = normal(&d, SHAPE(rows, out)), u2 = normal(&d, SHAPE(rows, out)), g1[2], g2[2], g[2];
@@ -256,8 +257,7 @@ Test(properties, a_model_saved_and_loaded_says_the_same_to_the_bit) {
   char path[] = "/tmp/tapehead-model-XXXXXX";
   close(mkstemp(path));
   for (int n = 0; n < 12; n++) {
-    desk d = desk_open();
-    d.stream = 100 * (uint64_t)(n + 1);
+    desk d = draw_desk(n);
     th_transformer_config config = draw_config(&d);
     th_transformer *saved, *loaded;
     th_error error = {0};
@@ -277,8 +277,7 @@ Test(properties, a_model_saved_and_loaded_says_the_same_to_the_bit) {
 }
 
 Test(properties, an_empty_batch_gives_no_logits) {
-  desk d = desk_open();
-  d.stream = 100;
+  desk d = draw_desk(0);
   th_transformer_config config = draw_config(&d);
   th_transformer *model;
   cr_assert(!th_transformer_new(&model, &config, TH_F32, 1, NULL));

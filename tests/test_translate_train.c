@@ -71,13 +71,6 @@ static void spoil(const char *path, const char *name) {
   free(bytes);
 }
 
-static void copy(const char *from, const char *to) {
-  size_t size;
-  char *bytes = get(from, &size);
-  put(to, bytes, size);
-  free(bytes);
-}
-
 Test(translate_train, a_step_that_is_not_finite_is_refused_with_its_op_and_the_last_checkpoint_stays) {
   cr_assert_eq(translate(DIVERGING " --save-every 3 --out y"), 1);
   assert_complains(1, "; the last checkpoint is kept: a lower --rate may help");
