@@ -91,13 +91,22 @@ static void gradcheck(const program *p, desk *d) {
   if (!ok) fuzz_found(__FILE__, __LINE__, report.text);
 }
 
+/* Ops without a case here yet; tests/gradcheck/ops.c has theirs. */
+static const char *const left_out[] = {"elu_plus_one", "linear_attention", "lsh_attention", "recompute",
+                                       "stream",       "reversible",       "streams_end"};
+
+static bool is_known(const char *name) {
+  bool known = false;
+  for (int k = 0; k < CASES; k++) known = known || !strcmp(cases[k].name, name);
+  for (size_t k = 0; k < sizeof left_out / sizeof *left_out; k++) known = known || !strcmp(left_out[k], name);
+  return known;
+}
+
 static void claim_all_ops(void) {
   int count;
   const th_op *const *ops = th_ops(&count);
-  for (int i = 0, k; i < count; i++) {
-    for (k = 0; k < CASES && strcmp(cases[k].name, ops[i]->name) != 0;) k++;
-    if (k == CASES) fuzz_found(__FILE__, __LINE__, ops[i]->name);
-  }
+  for (int i = 0; i < count; i++)
+    if (!is_known(ops[i]->name)) fuzz_found(__FILE__, __LINE__, ops[i]->name);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
