@@ -2,6 +2,7 @@
 #
 #   make MODE=debug     build/debug, with assertions and no optimisation
 #   make MODE=asan      build/asan, with AddressSanitizer and UndefinedBehaviorSanitizer
+#   make MODE=coverage  build/coverage, which counts the lines that run
 #   make CC=clang       build/release-clang
 #   make ARCH=x86-64-v2 for a processor other than this one
 
@@ -18,9 +19,11 @@ B := build/$(name)
 optimise_release := -O3 -g
 optimise_debug := -O0 -g
 optimise_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+optimise_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -Wno-pass-failed
+optimise_coverage := -O0 -g --coverage -fprofile-update=atomic
 optimise := $(optimise_$(MODE))
 ifeq ($(optimise),)
-$(error MODE is $(MODE): want release, debug or asan)
+$(error MODE is $(MODE): want release, debug, asan, fuzz or coverage)
 endif
 
 # What the library, the program and the tests stand on: pkg-config name, Debian package.
@@ -48,6 +51,7 @@ test_c := $(filter-out $(preload_c),$(wildcard tests/*.c tests/translate/*.c))
 program_parts := $(addprefix examples/translate/,toy.c data.c batch.c pairs.c settings.c options.c head_list.c \
                  report.c methods.c)
 bench_c := $(wildcard bench/*.c)
+fuzz_c := $(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))
 object = $(patsubst %.c,$(B)/%.o,$(1))
 
 library := $(B)/libtapehead.a
@@ -58,8 +62,10 @@ tests := $(B)/tests-all
 gradcheck := $(B)/gradcheck
 report_page := $(B)/report_page
 preload := $(B)/fault_preload.so
+fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
+FUZZ_SECONDS ?= 60
 
-.PHONY: all demo toys check check-report faults gradcheck bench bench-length asan valgrind format lint packages clean help
+.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench bench-length asan valgrind format lint packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -73,6 +79,8 @@ help:
 	@echo 'make check       build and pass the tests'
 	@echo 'make check-report  the report of a head study, in a browser, which is a large download'
 	@echo 'make faults      kill a training, and let it fail, at every single call that it makes'
+	@echo 'make fuzz        bytes of all kinds into every reader and the engine, FUZZ_SECONDS=60 each'
+	@echo 'make coverage    the lines and branches of src/ that the tests run'
 	@echo 'make gradcheck   every op and layer against finite differences'
 	@echo 'make bench       time a training step, beside PyTorch where it is installed'
 	@echo 'make bench-length  time attention by the length of a sequence, and draw docs/images/attention-length.png'
@@ -124,6 +132,14 @@ $(gradcheck): $(B)/tests/gradcheck/main.o $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
+# In MODE=fuzz libFuzzer feeds the targets, else what is in their corpus.
+$(B)/tests/fuzz/%.o: cflags += -Itests/fuzz
+feeder := $(if $(filter fuzz,$(MODE)),,$(B)/tests/fuzz/replay.o)
+$(fuzzers): $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(feeder) $(call object,$(program_parts) examples/translate/lines.c) $(library)
+	@mkdir -p $(@D)
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $(if $(feeder),,-fsanitize=fuzzer) $^ $(libraries) -o $@
+
 # The report's page is embedded as it stands.
 $(B)/examples/translate/report.o: $(wildcard examples/translate/report/*)
 
@@ -150,7 +166,7 @@ toys: packages
 
 check: packages
 	@scripts/packages.sh command=python3:python3
-	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(singles) $(benches)
+	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(singles) $(benches) $(fuzzers)
 	tests/run.sh $(B)
 
 # The packages are Debian's, so the Python is, too.
@@ -162,6 +178,24 @@ check-report: packages
 faults: packages
 	@$(MAKE) --no-print-directory $(tests) $(preload) $(program)
 	TAPEHEAD_FAULTS=all $(tests) --filter 'translate_@(kill|faults)/*' --jobs 2 --verbose
+
+fuzz: packages
+	@scripts/packages.sh command=clang:clang command=llvm-symbolizer-14:llvm-14 file=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a:libclang-rt-14-dev
+	@$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzzers
+	tests/fuzz/run.sh build/fuzz-clang $(FUZZ_SECONDS)
+
+fuzzers: $(fuzzers)
+
+coverage: packages
+	@scripts/packages.sh command=gcovr:gcovr
+	@find build/coverage -name '*.gcda' -delete 2>/dev/null || true
+	@$(MAKE) --no-print-directory MODE=coverage covered
+	gcovr --root . --filter src/ --object-directory build/coverage --sort-percentage --print-summary
+
+# Without the tests in which a process is killed or may not write: it could not write its counts.
+covered: $(tests) $(preload) $(program) $(gradcheck)
+	$(gradcheck) >/dev/null
+	$(tests) --jobs 2 --filter '!(translate_faults|translate_kill|translate_directory)/*'
 
 gradcheck: packages
 	@scripts/packages.sh command=python3:python3

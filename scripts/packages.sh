@@ -1,6 +1,6 @@
 #!/bin/sh
 # packages.sh MODULE:PACKAGE... command=NAME:PACKAGE... python=NAME:PACKAGE...: installs the Debian packages whose
-# pkg-config module, command or module of Debian's own Python is missing. Where apt-get is not to be had, prints
+# pkg-config module, command, file or module of Debian's own Python is missing. Where apt-get is not to be had, prints
 # what is needed and stops.
 set -u
 
@@ -10,6 +10,7 @@ for pair in "$@"; do
   what=${pair%%:*}
   case $what in
   command=*) command -v "${what#command=}" >/dev/null 2>&1 ;;
+  file=*) [ -e "${what#file=}" ] ;;
   python=*) /usr/bin/python3 -c "import ${what#python=}" 2>/dev/null ;;
   *) pkg-config --exists "$what" 2>/dev/null ;;
   esac || missing="$missing ${pair#*:}"

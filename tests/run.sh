@@ -11,4 +11,7 @@ for example in attention own_op translator one_stack language_model classifier; 
   "$build/$example" >/dev/null || { echo "examples/$example.c: did not do what it should" >&2; exit 1; }
 done
 bench/run.sh "$build" --smoke >/dev/null
+for corpus in tests/fuzz/corpus/*/; do
+  "$build/fuzz/$(basename "$corpus")" "$corpus"* || { echo "$corpus: a file of it is not taken as it should" >&2; exit 1; }
+done
 exec "$build/tests-all" --jobs 2

@@ -647,6 +647,22 @@ Test(autograd, anomaly_mode_names_the_op_of_the_first_nan_forward) {
   desk_close(&d);
 }
 
+Test(autograd, anomaly_mode_names_the_input_that_brought_a_nan) {
+  desk d = desk_open();
+  th_tape_anomaly(d.tape, true);
+  th_var *x = leaf_of(&d, SHAPE(2, 2), (double[]){1, 2, -3, 4}), *y = th_neg(x);
+  th_var *w = leaf_of(&d, SHAPE(2, 3), (double[]){1, 2, 3, 4, NAN, 6});
+  const int line = __LINE__ + 1;
+  th_neg(th_matmul(y, w));
+  expect_error_at(d.tape, TH_ENAN, "matmul: input 1 [2,3] has a NaN at element 4", __FILE__, line);
+  th_tape_reset(d.tape);
+  w = leaf_of(&d, SHAPE(2, 3), (double[]){1, 2, 3, 4, 5, -(double)INFINITY});
+  const int next = __LINE__ + 1;
+  th_gather(w, &(th_tensor){.data = (int32_t[]){1}, .dtype = TH_I32});
+  expect_error_at(d.tape, TH_ENAN, "gather: input 0 [2,3] has an infinity at element 5", __FILE__, next);
+  desk_close(&d);
+}
+
 Test(autograd, anomaly_mode_names_the_op_of_the_first_infinity_forward) {
   desk d = desk_open();
   th_tape_anomaly(d.tape, true);

@@ -1,5 +1,7 @@
 #include "test_io_directory.h"
 
+#include <sys/inotify.h>
+
 TestSuite(safetensors, .init = enter_directory, .fini = leave_directory);
 
 /* Writes a file of this header and `data` bytes of elements. */
@@ -270,6 +272,57 @@ Test(safetensors, a_name_in_an_error_stays_one_short_line) {
   strcpy(name + 92, "...");
   snprintf(header, sizeof header, "m.safetensors: tensor \"%s\": not described by an object", name);
   assert_refused(header);
+}
+
+/* How many files of this directory were opened since it was watched, save m.safetensors. */
+static int others_opened(int watch) {
+  _Alignas(struct inotify_event) char events[4096];
+  ssize_t size = read(watch, events, sizeof events);
+  int others = 0;
+  for (ssize_t at = 0; at < size;) {
+    const struct inotify_event *event = (const void *)(events + at);
+    if (event->len && strcmp(event->name, "m.safetensors") != 0) others++;
+    at += (ssize_t)(sizeof *event + event->len);
+  }
+  close(watch);
+  return others;
+}
+
+Test(safetensors, names_and_metadata_are_never_opened_as_files) {
+  float f[] = {1};
+  th_tensor t = th_tensor_of(f, TH_F32, 1, (int64_t[]){1});
+  char here[128], absolute[160];
+  cr_assert_not_null(getcwd(here, sizeof here));
+  snprintf(absolute, sizeof absolute, "%s/other", here);
+  th_named_tensor tensors[] = {{"other", &t}, {"./other", &t}, {"../other", &t}, {absolute, &t}};
+  th_text_pair metadata[] = {{"path", "other"}, {"other", absolute}};
+  th_params *set = th_params_new();
+  th_error error;
+  put_text("other", "a secret");
+  cr_assert_eq(th_safetensors_save("m.safetensors", tensors, 4, metadata, 2, NULL), TH_OK);
+  int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  cr_assert_geq(watch, 0);
+  cr_assert_geq(inotify_add_watch(watch, ".", IN_OPEN | IN_CREATE | IN_MOVE), 0);
+  th_safetensors *archive;
+  cr_assert_eq(th_safetensors_load(&archive, "m.safetensors", NULL), TH_OK);
+  cr_assert_eq(th_safetensors_read(archive, "m.safetensors", absolute, &t, NULL), TH_OK);
+  cr_assert_str_eq(th_safetensors_metadata(archive, "path"), "other");
+  th_safetensors_free(archive);
+  cr_assert_eq(th_params_make(set, TH_F32, 1, NULL), TH_OK);
+  assert_fails(th_params_load(set, "m.safetensors", &error), TH_EFORMAT, &error,
+               "m.safetensors: the model has no parameter other");
+  th_params_free(set);
+  cr_assert_eq(others_opened(watch), 0);
+}
+
+Test(safetensors, a_parameter_that_no_model_has_is_named_on_one_line) {
+  th_params *set = th_params_new();
+  th_error error;
+  cr_assert_eq(th_params_make(set, TH_F32, 1, NULL), TH_OK);
+  put_archive("{\"a\\nb\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1);
+  assert_fails(th_params_load(set, "m.safetensors", &error), TH_EFORMAT, &error,
+               "m.safetensors: the model has no parameter a?b");
+  th_params_free(set);
 }
 
 Test(safetensors, no_cut_or_changed_byte_of_a_file_does_harm) {

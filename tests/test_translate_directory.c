@@ -73,13 +73,6 @@ Test(translate_directory, a_model_that_was_cut_off) {
   refuses(1, "translate gradcheck: run/model.safetensors: ", "gradcheck run");
 }
 
-static void copy(const char *from, const char *to) {
-  size_t size;
-  char *bytes = get(from, &size);
-  put(to, bytes, size);
-  free(bytes);
-}
-
 Test(translate_directory, files_of_a_model_of_another_shape) {
   make_run();
   works(TRAIN "wide --width 32");

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <jansson.h>
+#include <math.h>
 #include <sys/ioctl.h>
 
 TestSuite(translate_train, .init = enter_directory, .fini = leave_directory);
@@ -38,6 +39,64 @@ Test(translate_train, how_often_it_reports_or_saves_changes_nothing) {
   works("train " SMALL " --dropout 0.1 --steps 12 --out one");
   works("train " SMALL " --dropout 0.1 --steps 12 --report-every 1 --save-every 5 --out two");
   assert_same_run("one", "two");
+}
+
+/* ---- numbers that are none --------------------------------------------------------------------------- */
+
+#define DIVERGING "train " SMALL " --rate 100 --weight-decay 10 --schedule constant --warmup 1 --steps 40"
+
+static void assert_finite(const char *path) {
+  th_safetensors *archive;
+  cr_assert_eq(th_safetensors_load(&archive, path, NULL), TH_OK);
+  for (size_t i = 0; i < th_safetensors_count(archive); i++) {
+    const th_tensor *t = th_safetensors_tensor(archive, i);
+    for (int64_t k = 0; k < th_tensor_count(t); k++)
+      cr_assert(isfinite(th_tensor_get(t, k)), "%s: %s", path, th_safetensors_name(archive, i));
+  }
+  th_safetensors_free(archive);
+}
+
+/* Writes a NaN into the file, in the middle of the tensor. */
+static void spoil(const char *path, const char *name) {
+  size_t size;
+  char *bytes = get(path, &size);
+  th_safetensors *archive;
+  cr_assert_eq(th_safetensors_parse(&archive, path, bytes, size, NULL), TH_OK);
+  const th_tensor *t = th_safetensors_find(archive, name);
+  cr_assert_not_null(t, "%s", name);
+  cr_assert((char *)t->data > bytes && (char *)t->data < bytes + size);
+  th_tensor_set(t, th_tensor_count(t) / 2, (double)NAN);
+  th_safetensors_free(archive);
+  put(path, bytes, size);
+  free(bytes);
+}
+
+Test(translate_train, a_step_that_is_not_finite_is_refused_with_its_op_and_the_last_checkpoint_stays) {
+  cr_assert_eq(translate(DIVERGING " --save-every 3 --out y"), 1);
+  assert_complains(1, "; the last checkpoint is kept: a lower --rate may help");
+  cr_assert(strstr(last.err, "has a NaN at element") || strstr(last.err, "has an infinity at element"), "%s",
+            last.err);
+  char *said = strdup(last.err);
+  long long step = 0;
+  cr_assert_eq(sscanf(said, "translate train: step %lld:", &step), 1, "%s", said);
+  cr_assert_gt(step, 3);
+  assert_finite("y/optimizer.safetensors");
+  assert_finite("y/model.safetensors");
+  copy("y/optimizer.safetensors", "kept");
+  cr_assert_eq(translate("train --out y"), 1); /* from the checkpoint to the same step and the same words */
+  cr_assert_str_eq(last.err, said);
+  cr_assert(same_bytes("y/optimizer.safetensors", "kept"));
+  free(said);
+}
+
+Test(translate_train, a_weight_that_is_not_finite_is_named_and_not_trained_on) {
+  works("train " SMALL " --steps 2 --out x");
+  spoil("x/optimizer.safetensors", "decoder.layers.0.linear1.weight");
+  copy("x/optimizer.safetensors", "before");
+  cr_assert_eq(translate("train --steps 4 --out x"), 1);
+  assert_complains(
+      1, "step 3: parameter decoder.layers.0.linear1.weight is not finite; the last checkpoint is kept");
+  cr_assert(same_bytes("x/optimizer.safetensors", "before"));
 }
 
 /* ---- the model ------------------------------------------------------------------------------------------ */

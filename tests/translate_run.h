@@ -73,6 +73,13 @@ static __attribute__((unused, noinline)) char *get(const char *path, size_t *siz
   return bytes;
 }
 
+HELPER void copy(const char *from, const char *to) {
+  size_t size;
+  char *bytes = get(from, &size);
+  put(to, bytes, size);
+  free(bytes);
+}
+
 HELPER bool exists(const char *path) { return access(path, F_OK) == 0; }
 
 HELPER bool same_bytes(const char *a, const char *b) {

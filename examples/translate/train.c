@@ -27,6 +27,34 @@ static th_status add_gradient(run *r, const batch *b, int64_t number, float shar
   return TH_OK;
 }
 
+/* The first parameter that is not finite; NULL: all are. */
+static const char *wrong_parameter(const th_params *params) {
+  for (int i = 0; i < th_params_count(params); i++) {
+    const th_param *p = th_params_at(params, i);
+    for (int64_t k = 0; k < th_tensor_count(&p->value); k++)
+      if (!isfinite(th_tensor_get(&p->value, k))) return p->name;
+  }
+  return NULL;
+}
+
+/* Says where a step's numbers stop to be finite: its batches go through the tape again, and under its eyes. Such a
+ * step is not taken, and nothing is saved: the weights that led to it are hardly worth keeping. */
+static th_status not_finite(run *r, const batch *batches, th_error *error) {
+  const settings *s = &r->settings;
+  const char *wrong = wrong_parameter(r->model->params);
+  double loss = 0;
+  th_error why = {0};
+  if (wrong) th_error_set(&why, TH_ENAN, "parameter %s is not finite", wrong);
+  th_tape_anomaly(r->tape, true);
+  for (int64_t i = 0; i < s->accumulate && !why.status; i++)
+    if (add_gradient(r, &batches[i], r->step * s->accumulate + 1 + i, 1, &loss, NULL))
+      why = *th_tape_error(r->tape);
+  th_tape_anomaly(r->tape, false);
+  if (!why.status) th_error_set(&why, TH_ENAN, "the norm of the gradient is not finite");
+  return th_error_set(error, TH_ENAN, "step %lld: %s; the last checkpoint is kept: a lower --rate may help",
+                      (long long)r->step + 1, why.text);
+}
+
 /* The gradient of the mean over all tokens of --accumulate batches, clip, Adam, moving average: everything that
  * training is. Batches, and with them dropout, are numbered from 1 through the whole run. */
 static th_status train_step(run *r, batch *batches, int64_t *tokens, th_error *error) {
@@ -46,11 +74,7 @@ static th_status train_step(run *r, batch *batches, int64_t *tokens, th_error *e
   if (status) return status;
 
   double norm = th_clip_grad_norm(r->model->params, s->clip);
-  if (!isfinite(norm) || !isfinite(loss))
-    return th_error_set(error, TH_ENAN,
-                        "step %lld: the loss or its gradient is not finite; the weights before it are kept: "
-                        "a lower --rate or a smaller --clip may help",
-                        (long long)r->step + 1);
+  if (!isfinite(norm) || !isfinite(loss)) return not_finite(r, batches, error);
   th_adam_update(&r->adam, th_schedule_rate(&schedule, r->step + 1), r->pool);
   if (r->ema.values.data) th_ema_update(&r->ema, r->pool);
   r->step++;
@@ -88,7 +112,8 @@ static th_status train(run *r, th_metrics *metrics, th_error *error) {
   progress_clear(&p);
   free_batches(r, batches);
   if (kept) return kept; /* the checkpoint before it stands: from there the same is done again, and whole */
-  th_error ignored;      /* a failed step is saved, too: its weights are the last good ones */
+  if (status == TH_ENAN) return status;
+  th_error ignored; /* another failed step is saved, too: its weights are the last good ones */
   th_status saved = run_save(r, status ? &ignored : error);
   return status ? status : saved;
 }

@@ -60,8 +60,8 @@ void th_tape_record(th_tape *tape, bool on); /* off: compute only, nothing needs
 bool th_tape_recording(const th_tape *tape);
 void th_tape_train(th_tape *tape, bool on); /* off: dropout passes everything. Starts off */
 bool th_tape_training(const th_tape *tape);
-void th_tape_anomaly(th_tape *tape,
-                     bool on); /* on: the first NaN or infinity is an error that names its op */
+/* On: the first NaN or infinity is an error that names its op, and the input where a leaf brought it. */
+void th_tape_anomaly(th_tape *tape, bool on);
 /* What dropout draws from: the same seed, step and order of ops give the same masks. */
 void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step);
 

@@ -278,6 +278,18 @@ static void check_finite(th_var *out, const th_tensor *x, const char *what) {
   if (out->file) out->tape->located = true;
 }
 
+/* A leaf that was wrong before the op is the one to name: there is no op before it. */
+static void check_result(th_var *out) {
+  char what[32];
+  if (first_wrong(&out->value, out->op->may_be_infinite) < 0) return;
+  for (int i = 0; i < out->inputs && !out->tape->error.status; i++) {
+    if (out->in[i]->op) continue;
+    snprintf(what, sizeof what, "input %d", i);
+    check_finite(out, &out->in[i]->value, what);
+  }
+  check_finite(out, &out->value, "result");
+}
+
 static bool inputs_fit(th_var *out) {
   for (int i = 0; i < out->inputs; i++) {
     const th_var *in = out->in[i];
@@ -306,7 +318,7 @@ th_var *(th_apply)(const th_op *op, int inputs, th_var *const *in, const void *s
   if (settings_bytes) memcpy(copy, settings, settings_bytes);
   out->settings = copy;
   if (!inputs_fit(out) || !op->forward(out)) return &tape->failed;
-  if (tape->anomaly) check_finite(out, &out->value, "result");
+  if (tape->anomaly) check_result(out);
   if (tape->error.status) return &tape->failed;
   link_var(out);
   return out;

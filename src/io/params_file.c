@@ -1,4 +1,4 @@
-#include "tapehead/io.h"
+#include "private.h"
 
 #include <stdlib.h>
 
@@ -29,12 +29,13 @@ th_status th_params_save(const th_params *set, const char *path, const th_text_p
 
 th_status th_params_load(th_params *set, const char *path, th_error *error) {
   th_safetensors *archive;
+  char quoted[TH_QUOTED];
   th_status status = th_safetensors_load(&archive, path, error);
   if (status) return status;
   for (size_t i = 0; i < th_safetensors_count(archive) && !status; i++)
     if (!th_params_find(set, th_safetensors_name(archive, i)))
       status = th_error_set(error, TH_EFORMAT, "%s: the model has no parameter %s", path,
-                            th_safetensors_name(archive, i));
+                            th_io_quoted(quoted, th_safetensors_name(archive, i)));
   for (int i = 0; i < th_params_count(set) && !status; i++) {
     const th_param *param = th_params_at(set, i);
     status = th_safetensors_read(archive, path, param->name, &param->value, error);
