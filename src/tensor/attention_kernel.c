@@ -12,8 +12,7 @@ char *th_head_of(const th_tensor *x, int64_t head, int64_t heads) {
   return (char *)x->data + (b * x->stride[0] + h * x->stride[1]) * (int64_t)th_dtype_size(x->dtype);
 }
 
-/* A row of columns lies dense, so that only the distance between rows varies. */
-static int64_t ld(const th_tensor *x) { return x->shape[2] == 1 ? x->shape[3] : x->stride[2]; }
+int64_t th_head_ld(const th_tensor *x) { return x->shape[2] == 1 ? x->shape[3] : x->stride[2]; }
 
 static void forward_head(void *context, int64_t head) {
   const th_attention_job *j = context;
@@ -22,8 +21,8 @@ static void forward_head(void *context, int64_t head) {
           depth = j->q.shape[3], width = j->v.shape[3];
   int64_t size = (int64_t)th_dtype_size(dtype);
   char *p = th_head_of(&j->weights, head, heads), *used = p;
-  th_gemm(dtype, false, true, rows, columns, depth, j->scale, th_head_of(&j->q, head, heads), ld(&j->q),
-          th_head_of(&j->k, head, heads), ld(&j->k), 0, p, columns);
+  th_gemm(dtype, false, true, rows, columns, depth, j->scale, th_head_of(&j->q, head, heads),
+          th_head_ld(&j->q), th_head_of(&j->k, head, heads), th_head_ld(&j->k), 0, p, columns);
   for (int64_t i = 0; i < rows; i++) {
     char *row = p + i * columns * size;
     if (j->bias.data)
@@ -38,7 +37,7 @@ static void forward_head(void *context, int64_t head) {
            (void *)used);
   }
   th_gemm(dtype, false, false, rows, width, columns, 1, used, columns, th_head_of(&j->v, head, heads),
-          ld(&j->v), 0, th_head_of(&j->out, head, heads), ld(&j->out));
+          th_head_ld(&j->v), 0, th_head_of(&j->out, head, heads), th_head_ld(&j->out));
 }
 
 static void backward_head(const th_attention_job *j, int64_t head) {
@@ -50,10 +49,10 @@ static void backward_head(const th_attention_job *j, int64_t head) {
        *gout = th_head_of(&j->gout, head, heads);
   if (j->gv.data)
     th_gemm(dtype, true, false, columns, width, rows, 1,
-            j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, columns, gout, ld(&j->gout), 1,
-            th_head_of(&j->gv, head, heads), ld(&j->gv));
-  th_gemm(dtype, false, true, rows, columns, width, 1, gout, ld(&j->gout), th_head_of(&j->v, head, heads),
-          ld(&j->v), 0, g, columns);
+            j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, columns, gout, th_head_ld(&j->gout),
+            1, th_head_of(&j->gv, head, heads), th_head_ld(&j->gv));
+  th_gemm(dtype, false, true, rows, columns, width, 1, gout, th_head_ld(&j->gout),
+          th_head_of(&j->v, head, heads), th_head_ld(&j->v), 0, g, columns);
   if (j->dropped.data)
     TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)g,
            (void *)g);
@@ -62,10 +61,10 @@ static void backward_head(const th_attention_job *j, int64_t head) {
            (void *)(g + i * columns * size));
   if (j->gq.data)
     th_gemm(dtype, false, false, rows, depth, columns, j->scale, g, columns, th_head_of(&j->k, head, heads),
-            ld(&j->k), 1, th_head_of(&j->gq, head, heads), ld(&j->gq));
+            th_head_ld(&j->k), 1, th_head_of(&j->gq, head, heads), th_head_ld(&j->gq));
   if (j->gk.data)
     th_gemm(dtype, true, false, columns, depth, rows, j->scale, g, columns, th_head_of(&j->q, head, heads),
-            ld(&j->q), 1, th_head_of(&j->gk, head, heads), ld(&j->gk));
+            th_head_ld(&j->q), 1, th_head_of(&j->gk, head, heads), th_head_ld(&j->gk));
 }
 
 /* Heads that add to the same keys' or values' gradients are one task, so that they do it in turn. */

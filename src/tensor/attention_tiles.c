@@ -60,6 +60,7 @@ static bool sees_any(const one_head *o, tile *t) {
     int64_t end = t->column + t->columns;
     if (see.limit > end) see.limit = end;
     if (see.first < t->column) see.first = t->column;
+    if (see.first > end) see.first = end;
     if (see.limit < see.first) see.limit = see.first;
     if (see.allowed) see.allowed += t->column * see.step;
     see.first -= t->column, see.limit -= t->column;
@@ -73,8 +74,8 @@ static bool sees_any(const one_head *o, tile *t) {
 static void fill_scores(const one_head *o, const tile *t) {
   const th_attention_job *j = o->j;
   th_gemm(o->dtype, false, true, t->rows, t->columns, o->depth, j->scale,
-          at(o, o->q, t->row * j->q.stride[2]), j->q.stride[2], at(o, o->k, t->column * j->k.stride[2]),
-          j->k.stride[2], 0, o->scores, t->columns);
+          at(o, o->q, t->row * th_head_ld(&j->q)), th_head_ld(&j->q),
+          at(o, o->k, t->column * th_head_ld(&j->k)), th_head_ld(&j->k), 0, o->scores, t->columns);
   for (int64_t i = 0; i < t->rows; i++) {
     void *row = at(o, o->scores, i * t->columns);
     if (j->bias.data) {
@@ -103,20 +104,20 @@ static void drop(const one_head *o, const tile *t, char *matrix) {
 
 static void forward_tile(const one_head *o, const tile *t, void *top, void *sum) {
   const th_attention_job *j = o->j;
-  int64_t ld = j->out.stride[2];
+  int64_t ld = th_head_ld(&j->out);
   fill_scores(o, t);
   for (int64_t i = 0; i < t->rows; i++)
     TH_FOR(o->dtype, raise_row, t->columns, t->see[i], (void *)at(o, o->scores, i * t->columns), o->width,
            (void *)at(o, o->out, (t->row + i) * ld), (void *)at(o, top, i), (void *)at(o, sum, i));
   drop(o, t, o->scores);
   th_gemm(o->dtype, false, false, t->rows, o->width, t->columns, 1, o->scores, t->columns,
-          at(o, o->v, t->column * j->v.stride[2]), j->v.stride[2], 1, at(o, o->out, t->row * ld), ld);
+          at(o, o->v, t->column * th_head_ld(&j->v)), th_head_ld(&j->v), 1, at(o, o->out, t->row * ld), ld);
 }
 
 static void forward_rows(const one_head *o, int64_t row) {
   double top[ROWS], sum[ROWS]; /* room for either type */
   tile t = {.row = row, .rows = o->rows - row < ROWS ? o->rows - row : ROWS};
-  int64_t ld = o->j->out.stride[2];
+  int64_t ld = th_head_ld(&o->j->out);
   for (int64_t i = 0; i < t.rows; i++)
     TH_FOR(o->dtype, start_row, o->width, (void *)at(o, o->out, (row + i) * ld),
            (void *)at(o, (char *)top, i), (void *)at(o, (char *)sum, i));
@@ -152,7 +153,7 @@ void th_k_attention_tiles(th_pool *pool, const th_attention_job *j) {
 static void backward_tile(const one_head *o, const tile *t) {
   const th_attention_job *j = o->j;
   int64_t heads = j->weights.shape[1];
-  char *gout = at(o, th_head_of(&j->gout, o->head, heads), t->row * j->gout.stride[2]);
+  char *gout = at(o, th_head_of(&j->gout, o->head, heads), t->row * th_head_ld(&j->gout));
   char *gq = th_head_of(&j->gq, o->head, heads), *gk = th_head_of(&j->gk, o->head, heads),
        *gv = th_head_of(&j->gv, o->head, heads);
   fill_scores(o, t);
@@ -166,30 +167,30 @@ static void backward_tile(const one_head *o, const tile *t) {
       drop(o, t, used);
     }
     th_gemm(o->dtype, true, false, t->columns, o->width, t->rows, 1, used, t->columns, gout,
-            j->gout.stride[2], 1, at(o, gv, t->column * j->gv.stride[2]), j->gv.stride[2]);
+            th_head_ld(&j->gout), 1, at(o, gv, t->column * th_head_ld(&j->gv)), th_head_ld(&j->gv));
   }
-  th_gemm(o->dtype, false, true, t->rows, t->columns, o->width, 1, gout, j->gout.stride[2],
-          at(o, o->v, t->column * j->v.stride[2]), j->v.stride[2], 0, o->gscores, t->columns);
+  th_gemm(o->dtype, false, true, t->rows, t->columns, o->width, 1, gout, th_head_ld(&j->gout),
+          at(o, o->v, t->column * th_head_ld(&j->v)), th_head_ld(&j->v), 0, o->gscores, t->columns);
   drop(o, t, o->gscores);
   for (int64_t i = 0; i < t->rows; i++)
     TH_FOR(o->dtype, lower_row, t->columns, (void *)at(o, o->along, t->row + i),
            (void *)at(o, o->scores, i * t->columns), (void *)at(o, o->gscores, i * t->columns));
   if (gq)
     th_gemm(o->dtype, false, false, t->rows, o->depth, t->columns, j->scale, o->gscores, t->columns,
-            at(o, o->k, t->column * j->k.stride[2]), j->k.stride[2], 1, at(o, gq, t->row * j->gq.stride[2]),
-            j->gq.stride[2]);
+            at(o, o->k, t->column * th_head_ld(&j->k)), th_head_ld(&j->k), 1,
+            at(o, gq, t->row * th_head_ld(&j->gq)), th_head_ld(&j->gq));
   if (gk)
     th_gemm(o->dtype, true, false, t->columns, o->depth, t->rows, j->scale, o->gscores, t->columns,
-            at(o, o->q, t->row * j->q.stride[2]), j->q.stride[2], 1, at(o, gk, t->column * j->gk.stride[2]),
-            j->gk.stride[2]);
+            at(o, o->q, t->row * th_head_ld(&j->q)), th_head_ld(&j->q), 1,
+            at(o, gk, t->column * th_head_ld(&j->gk)), th_head_ld(&j->gk));
 }
 
 static void backward_head(const th_attention_job *j, int64_t head, char *scratch) {
   one_head o = head_at(j, head, scratch);
   char *gout = th_head_of(&j->gout, head, j->weights.shape[1]);
   for (int64_t i = 0; i < o.rows; i++)
-    TH_FOR(o.dtype, row_product, o.width, (void *)at(&o, o.out, i * j->out.stride[2]),
-           (void *)at(&o, gout, i * j->gout.stride[2]), (void *)at(&o, o.along, i));
+    TH_FOR(o.dtype, row_product, o.width, (void *)at(&o, o.out, i * th_head_ld(&j->out)),
+           (void *)at(&o, gout, i * th_head_ld(&j->gout)), (void *)at(&o, o.along, i));
   tile t;
   for (t.column = 0; t.column < o.columns; t.column += COLUMNS)
     for (t.row = 0; t.row < o.rows; t.row += ROWS) {

@@ -126,6 +126,8 @@ void th_k_dropout(th_pool *pool, double scale, const th_tensor *x, const uint8_t
 /* The matrix of x [B,K,..] that head `head` of all sequences' `heads` each reads, number h K / heads for the h-th of a
  * sequence; NULL where x has no data. */
 char *th_head_of(const th_tensor *x, int64_t head, int64_t heads);
+int64_t
+th_head_ld(const th_tensor *x); /* from one row of it to the next; a single row's stride may be anything */
 
 /* q [B,H,Tq,D], k [B,K,Tk,D], v [B,W,Tk,V], any strides with unit stride last; weights [B,H,Tq,Tk]
  * contiguous. K and W divide H, and head h reads those numbered h K / H and h W / H. */

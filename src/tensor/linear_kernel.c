@@ -43,10 +43,10 @@ static one_head head_at(const th_linear_job *j, int64_t head) {
                 .gout = th_head_of(&j->gout, head, heads),
                 .gsums = th_head_of(&j->gsums, head, heads),
                 .gextended = th_head_of(&j->gextended, head, heads),
-                .ld_v = j->v.stride[2],
-                .ld_out = j->out.stride[2],
-                .ld_gv = j->gv.stride[2],
-                .ld_gout = j->gout.stride[2]};
+                .ld_v = th_head_ld(&j->v),
+                .ld_out = th_head_ld(&j->out),
+                .ld_gv = th_head_ld(&j->gv),
+                .ld_gout = th_head_ld(&j->gout)};
   if (length && length[head / heads] < o.seen) o.seen = length[head / heads];
   return o;
 }

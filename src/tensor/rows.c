@@ -19,8 +19,8 @@ row_view th_row_visible(const th_mask *mask, const th_tensor *x, int64_t row) {
   if (!mask) return see;
   int64_t own = row % rows + (n - rows); /* the key in the query's place */
   if (mask->causal && own + 1 < see.limit) see.limit = own + 1;
-  if (mask->window && own + mask->window < see.limit) see.limit = own + mask->window;
-  if (mask->window && own - mask->window + 1 > 0) see.first = own - mask->window + 1;
+  if (mask->window && mask->window < see.limit - own) see.limit = own + mask->window;
+  if (mask->window && mask->window < own + 1) see.first = own + 1 - mask->window;
   const th_tensor *allowed = mask->allowed;
   int64_t offset = 0, index = row, sequence = 0;
   for (int axis = last - 1; axis >= 0; axis--) {
