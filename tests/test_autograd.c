@@ -561,11 +561,7 @@ static void set_up(props *p, th_tape *other) {
   X(75, TH_ESHAPE, "streams_end: streams [2,3] and [5]: want one shape", th_streams_end(p->a23, p->a5)) \
   X(76, TH_ESHAPE, "recompute: matmul: [2,3] x [2,3]: inner sizes 3 and 2 differ", \
     th_recompute(p->a23, 0, NULL, times_itself, NULL, 0)) \
-  X(77, TH_EINVAL, "attention: in tiles a bias has no gradient: want all weights kept", \
-    th_attention(p->qkv, p->qkv, p->qkv, \
-                 &(th_attention_options){.bias = th_leaf(p->d.tape, &p->scalar->value, NULL), \
-                                         .way = TH_ATTEND_TILES})) \
-  X(78, TH_EINVAL, "reversible: what is written over is no stream: want th_stream's result", \
+  X(77, TH_EINVAL, "reversible: what is written over is no stream: want th_stream's result", \
     th_reversible(p->a23, th_stream(p->a23), 0, NULL, itself, NULL, 0)) \
   X(79, TH_EINVAL, "recompute: more inputs than a branch can take", \
     th_recompute(p->a23, TH_BRANCH_MORE + 1, (th_var * [TH_BRANCH_MORE + 1]){0}, itself, NULL, 0))

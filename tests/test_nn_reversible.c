@@ -138,7 +138,7 @@ static size_t growth_of(bool reversible, bool train, int64_t tokens) {
   size_t bytes[2];
   for (int i = 0; i < 2; i++) {
     bench b = bench_of(TH_DECODER_ONLY, reversible, 0, 0.1, i ? 32 : 2);
-    b.target = ids_of(&b.d, tokens, TARGETS), b.wanted = ids_of(&b.d, tokens, TARGETS);
+    b.target = desk_ids(&b.d, BATCH, tokens, TARGETS), b.wanted = desk_ids(&b.d, BATCH, tokens, TARGETS);
     double loss;
     if (train) gradient_of(&b, NULL, &loss);
     else loss_of(&b, NULL);

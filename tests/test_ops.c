@@ -1322,7 +1322,8 @@ typedef struct {
   th_tensor out, grad[4];
 } attended;
 
-static attended attend_by(desk *d, th_attention_way way, const th_tensor in[4], th_attention_options options) {
+static attended attend_by(desk *d, th_attention_way way, const th_tensor in[4],
+                          th_attention_options options) {
   attended a = {0};
   th_var *x[4] = {0};
   th_tape_reset(d->tape);
@@ -1336,12 +1337,12 @@ static attended attend_by(desk *d, th_attention_way way, const th_tensor in[4], 
   return a;
 }
 
-static void expect_ways_agree(const char *what, const int64_t shape[4], int64_t keys, int64_t key_heads,
+static void expect_ways_agree(const char *what, const int64_t shape[4], int64_t key_count, int64_t key_heads,
                               int64_t value_heads, const int64_t bias[4], th_attention_options options) {
   desk d = desk_open();
   th_tensor in[4] = {desk_uniform(&d, TH_F64, -1, 1, 4, shape),
-                     desk_uniform(&d, TH_F64, -1, 1, SHAPE(shape[0], key_heads, keys, shape[3])),
-                     desk_uniform(&d, TH_F64, -1, 1, SHAPE(shape[0], value_heads, keys, 3))};
+                     desk_uniform(&d, TH_F64, -1, 1, SHAPE(shape[0], key_heads, key_count, shape[3])),
+                     desk_uniform(&d, TH_F64, -1, 1, SHAPE(shape[0], value_heads, key_count, 3))};
   if (bias) in[3] = desk_uniform(&d, TH_F64, -1, 1, 4, bias);
   attended whole = attend_by(&d, TH_ATTEND_WHOLE, in, options),
            tiles = attend_by(&d, TH_ATTEND_TILES, in, options);
@@ -1357,24 +1358,24 @@ static const int32_t some_of_512[] = {0, 301};
 Test(attention, tiles_have_the_gradients_of_whole_weights_about_their_edges) {
   const int64_t lengths[][2] = {{63, 255}, {64, 256}, {65, 257}, {1, 513}, {129, 1}, {130, 511}};
   for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-    int64_t shape[] = {2, 6, lengths[i][0], 4}, keys = lengths[i][1];
-    expect_ways_agree("all seen", shape, keys, 6, 6, NULL, (th_attention_options){0});
-    expect_ways_agree("causal", shape, keys, 6, 6, NULL, (th_attention_options){.mask.causal = true});
-    expect_ways_agree("padded", shape, keys, 1, 1, NULL,
+    int64_t shape[] = {2, 6, lengths[i][0], 4}, key_count = lengths[i][1];
+    expect_ways_agree("all seen", shape, key_count, 6, 6, NULL, (th_attention_options){0});
+    expect_ways_agree("causal", shape, key_count, 6, 6, NULL, (th_attention_options){.mask.causal = true});
+    expect_ways_agree("padded", shape, key_count, 1, 1, NULL,
                       (th_attention_options){.mask.key_length = some_of_512});
-    expect_ways_agree("window", shape, keys, 2, 3, NULL, (th_attention_options){.mask.window = 40});
-    expect_ways_agree("window back, dropped", shape, keys, 3, 6, NULL,
+    expect_ways_agree("window", shape, key_count, 2, 3, NULL, (th_attention_options){.mask.window = 40});
+    expect_ways_agree("window back, dropped", shape, key_count, 3, 6, NULL,
                       (th_attention_options){.mask = {.causal = true, .window = 200}, .dropout = 0.3});
   }
 }
 
 Test(attention, tiles_give_a_bias_its_gradient_however_it_is_broadcast) {
-  const int64_t shape[] = {2, 4, 70, 4}, keys = 300;
+  const int64_t shape[] = {2, 4, 70, 4}, key_count = 300;
   const int64_t biases[][4] = {{2, 4, 70, 300}, {1, 4, 70, 300}, {2, 1, 70, 300}, {1, 1, 70, 300},
                                {2, 1, 1, 300},  {1, 4, 1, 1},    {1, 1, 70, 1},   {1, 1, 1, 1}};
   for (size_t i = 0; i < sizeof biases / sizeof *biases; i++) {
-    expect_ways_agree("a head of its own", shape, keys, 4, 4, biases[i], (th_attention_options){0});
-    expect_ways_agree("shared, masked, dropped", shape, keys, 2, 1, biases[i],
+    expect_ways_agree("a head of its own", shape, key_count, 4, 4, biases[i], (th_attention_options){0});
+    expect_ways_agree("shared, masked, dropped", shape, key_count, 2, 1, biases[i],
                       (th_attention_options){.mask = {.causal = true, .window = 50}, .dropout = 0.2});
   }
 }
@@ -1383,7 +1384,8 @@ Test(attention, a_single_row_may_have_any_stride) {
   for (int way = TH_ATTEND_WHOLE; way <= TH_ATTEND_TILES; way++) {
     desk d = desk_open();
     th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 2, 4, 1)), g, other;
-    th_var *column = desk_leaf(&d, &x, &g), *row = th_transpose(column); /* [1,2,1,4], whose rows are 1 apart */
+    th_var *column = desk_leaf(&d, &x, &g),
+           *row = th_transpose(column); /* [1,2,1,4], whose rows are 1 apart */
     th_var *same = th_reshape(desk_leaf(&d, &x, &other), 4, (int64_t[]){1, 2, 1, 4});
     th_attention_options options = {.way = (th_attention_way)way};
     th_var *found = th_attention(row, row, row, &options), *wanted = th_attention(same, same, same, &options);
@@ -1401,9 +1403,9 @@ Test(attention, a_row_of_nan_is_not_taken_for_one_that_sees_nothing) {
     th_tensor q = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 1, 2, 4)), g;
     th_tensor_set(&q, 0, NAN); /* in the first query alone */
     th_tensor k = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 1, 9, 4));
-    th_var *keys = th_constant(d.tape, &k);
-    th_var *y = th_attention(desk_leaf(&d, &q, &g), keys, keys,
-                             &(th_attention_options){.way = (th_attention_way)way});
+    th_var *key = th_constant(d.tape, &k);
+    th_var *y =
+        th_attention(desk_leaf(&d, &q, &g), key, key, &(th_attention_options){.way = (th_attention_way)way});
     th_backward(th_sum(y, TH_ALL_AXES, false), NULL);
     for (int i = 0; i < 8; i++) {
       cr_expect_eq(i < 4, isnan(th_tensor_get(&y->value, i)) != 0);

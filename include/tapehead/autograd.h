@@ -161,7 +161,7 @@ th_var *th_cross_entropy(th_var *logits, const th_tensor *targets, double smooth
 typedef enum {
   TH_ATTEND_AUTO,  /* by the number of scores */
   TH_ATTEND_WHOLE, /* all weights are kept for backward */
-  TH_ATTEND_TILES /* nothing of size Tq x Tk is kept, and what is hidden costs nothing; a bias then has no gradient */
+  TH_ATTEND_TILES  /* nothing of size Tq x Tk is kept, and what is hidden costs nothing */
 } th_attention_way;
 typedef struct th_attention_options {
   th_mask mask;

@@ -33,9 +33,7 @@ static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *k, co
 
 static bool uses_tiles(const th_var *out, const int64_t *scores) {
   const sdpa_settings *s = out->settings;
-  bool bias_learns = out->inputs > 3 && out->in[3]->needs_grad && th_tape_recording(out->tape);
-  if (s->way == TH_ATTEND_TILES) return true;
-  return s->way == TH_ATTEND_AUTO && !bias_learns && scores[2] * scores[3] >= TILES_FROM;
+  return s->way == TH_ATTEND_TILES || (s->way == TH_ATTEND_AUTO && scores[2] * scores[3] >= TILES_FROM);
 }
 
 /* Masks and lengths are the caller's: what tiles need of them in backward is copied. */
@@ -61,8 +59,6 @@ static bool keep_scratch(th_tape *tape, th_attention_job *job, int64_t pieces) {
 static bool fill_tiles(th_var *out, th_attention_job *job) {
   const sdpa_settings *s = out->settings;
   const int64_t *shape = job->weights.shape;
-  if (out->inputs > 3 && out->in[3]->needs_grad && th_tape_recording(out->tape))
-    return th_fail(out, TH_EINVAL, "in tiles a bias has no gradient: want all weights kept");
   if (s->dropout > 0 && th_tape_training(out->tape)) {
     job->random = th_tape_draw(out->tape);
     job->threshold = th_keep_threshold(s->dropout);
@@ -134,13 +130,14 @@ static void attention_backward(th_var *out) {
   th_view_permute(&job->gout, &out->grad, (int[]){0, 2, 1, 3});
   job->gq = th_grad_or_none(out->in[0]), job->gk = th_grad_or_none(out->in[1]),
   job->gv = th_grad_or_none(out->in[2]);
+  const th_tensor *gbias = out->inputs > 3 ? th_grad(out->in[3]) : NULL;
   if (job->lse.data) {
+    if (gbias) th_view_broadcast(&job->gbias, gbias, 4, job->weights.shape);
     tiles_backward(out, job);
     return;
   }
   if (!th_keep_tensor(out->tape, &job->gscores, job->q.dtype, 4, job->weights.shape)) return;
   th_k_attention_backward(th_tape_pool(out->tape), job);
-  const th_tensor *gbias = out->inputs > 3 ? th_grad(out->in[3]) : NULL;
   if (gbias) th_k_axpy(th_tape_pool(out->tape), 1, &job->gscores, gbias);
 }
 

@@ -67,9 +67,12 @@ static void backward_head(const th_attention_job *j, int64_t head) {
             th_head_ld(&j->q), 1, th_head_of(&j->gk, head, heads), th_head_ld(&j->gk));
 }
 
-/* Heads that add to the same keys' or values' gradients are one task, so that they do it in turn. */
+/* Heads that add to the same gradients of keys, values or a bias are one task, so that they do it in turn. */
 int64_t th_heads_together(const th_attention_job *j) {
-  int64_t heads = j->weights.shape[1], share_key = heads / j->k.shape[1], share_value = heads / j->v.shape[1];
+  int64_t batch = j->weights.shape[0], heads = j->weights.shape[1];
+  if (j->gbias.data && batch > 1 && !j->gbias.stride[0]) return batch * heads;
+  if (j->gbias.data && heads > 1 && !j->gbias.stride[1]) return heads;
+  int64_t share_key = heads / j->k.shape[1], share_value = heads / j->v.shape[1];
   int64_t together = share_key;
   while (together % share_value) together += share_key;
   return together;

@@ -70,6 +70,12 @@ static bool sees_any(const one_head *o, tile *t) {
   return any;
 }
 
+/* What is added to, or of, the scores of the tile's row i. */
+static void *bias_at(const one_head *o, const th_tensor *bias, const tile *t, int64_t i) {
+  char *head = th_head_of(bias, o->head, o->j->weights.shape[1]);
+  return at(o, head, (t->row + i) * bias->stride[2] + t->column * bias->stride[3]);
+}
+
 /* The tile's scores, with the bias, and -infinity where `allowed` hides. */
 static void fill_scores(const one_head *o, const tile *t) {
   const th_attention_job *j = o->j;
@@ -78,12 +84,8 @@ static void fill_scores(const one_head *o, const tile *t) {
           at(o, o->k, t->column * th_head_ld(&j->k)), th_head_ld(&j->k), 0, o->scores, t->columns);
   for (int64_t i = 0; i < t->rows; i++) {
     void *row = at(o, o->scores, i * t->columns);
-    if (j->bias.data) {
-      char *bias = th_head_of(&j->bias, o->head, j->weights.shape[1]);
-      TH_FOR(o->dtype, add_steps, t->columns,
-             (void *)at(o, bias, (t->row + i) * j->bias.stride[2] + t->column * j->bias.stride[3]),
-             j->bias.stride[3], row);
-    }
+    if (j->bias.data)
+      TH_FOR(o->dtype, add_steps, t->columns, bias_at(o, &j->bias, t, i), j->bias.stride[3], row);
     if (t->see[i].allowed) TH_FOR(o->dtype, hide_some, t->see[i], row);
   }
 }
@@ -175,6 +177,9 @@ static void backward_tile(const one_head *o, const tile *t) {
   for (int64_t i = 0; i < t->rows; i++)
     TH_FOR(o->dtype, lower_row, t->columns, (void *)at(o, o->along, t->row + i),
            (void *)at(o, o->scores, i * t->columns), (void *)at(o, o->gscores, i * t->columns));
+  for (int64_t i = 0; i < t->rows && j->gbias.data; i++)
+    TH_FOR(o->dtype, add_to_steps, t->columns, (void *)at(o, o->gscores, i * t->columns),
+           bias_at(o, &j->gbias, t, i), j->gbias.stride[3]);
   if (gq)
     th_gemm(o->dtype, false, false, t->rows, o->depth, t->columns, j->scale, o->gscores, t->columns,
             at(o, o->k, t->column * th_head_ld(&j->k)), th_head_ld(&j->k), 1,

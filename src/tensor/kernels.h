@@ -146,6 +146,7 @@ typedef struct th_attention_job {
   th_tensor lse; /* [B,H,Tq]: logarithm of a row's sum of exponentials; filled by forward, read by backward */
   th_tensor along;   /* [B,H,Tq]: scratch of backward */
   th_tensor scratch; /* [tasks, th_attention_scratch()] */
+  th_tensor gbias;   /* broadcast like bias; what a bias is shared by is added in turn */
   th_random random;  /* of dropout, and the threshold: th_random_keep; 0: none */
   uint32_t threshold;
 } th_attention_job;

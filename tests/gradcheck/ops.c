@@ -197,6 +197,11 @@ static int attention_tiles(th_tape *tape, th_var *const *in, th_var **out, void 
   return attend(in, out, (th_attention_options){.dropout = 0.3, .way = TH_ATTEND_TILES});
 }
 
+static int attention_tiles_biased(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  (void)tape, (void)context;
+  return attend(in, out, (th_attention_options){.bias = in[3], .way = TH_ATTEND_TILES});
+}
+
 static int attention_dropped(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   (void)context;
   th_tape_train(tape, true);
@@ -369,6 +374,7 @@ const gradcheck_case op_cases[] = {
      0,
      NULL},
     {"attention", "window", attention_near, 3, {QKV}, 0, 0, NULL},
+    {"attention", "tiles, with a bias", attention_tiles_biased, 4, {QKV, SHAPE(2, 1, 1, 5)}, 0, 0, NULL},
     {"attention", "plain twin", attention_twin, 4, {QKV, SHAPE(2, 4, 5)}, 0, 0, NULL},
     {"linear_attention", "", linear_attention, 3, {QKV}, 0, 0, NULL},
     {"linear_attention",
