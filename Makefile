@@ -83,7 +83,7 @@ help:
 	@echo 'make coverage    the lines and branches of src/ that the tests run'
 	@echo 'make gradcheck   every op and layer against finite differences'
 	@echo 'make bench       time a training step, beside PyTorch where it is installed'
-	@echo 'make bench-length  time attention by the length of a sequence, and draw docs/images/attention-length.png'
+	@echo 'make bench-length  time and memory of attention by the length of a sequence, and draw both in docs/images'
 	@echo 'make asan        the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make valgrind    the tests under valgrind'
 	@echo 'make lint        clang-tidy and cppcheck'
@@ -208,7 +208,8 @@ bench: packages
 
 bench-length: packages
 	@$(MAKE) --no-print-directory $(B)/attention_length
-	$(B)/attention_length --csv build/attention-length.csv --picture docs/images/attention-length.png
+	$(B)/attention_length --csv build/attention-length.csv --picture docs/images/attention-length.png \
+	  --memory-picture docs/images/attention-memory.png
 
 asan:
 	$(MAKE) MODE=asan check

@@ -1,7 +1,8 @@
 /* attention_length: time and memory of attention by the length of a sequence, forward and backward, causal, one sequence of
  * float: full with all weights kept, full in tiles, LSH with 1, 2, 4 and 8 rounds, linear. The ways take turns; a time is
  * the median, on one thread of the processor's time, to which other work on the machine adds little. Prints a table, and
- * from which length on LSH is faster than full attention; --csv FILE and --picture FILE.png write the same. */
+ * from which length on LSH is faster than full attention; --csv FILE, --picture FILE.png (time) and --memory-picture FILE.png
+ * write the same. */
 #include "tapehead/autograd.h"
 #include "tapehead/plot.h"
 #include "timing.h"
@@ -19,7 +20,7 @@ static const char *const way_name[WAYS] = {
 
 typedef struct options {
   int heads, depth, chunk, repeats, longest, whole_longest, threads;
-  char *csv, *picture;
+  char *csv, *picture, *memory_picture;
 } options;
 
 typedef struct bench {
@@ -123,23 +124,24 @@ static bool write_csv(const bench *b, int lengths) {
   return !failed;
 }
 
-static th_status draw(const bench *b, int lengths, th_error *error) {
+/* Numbers [LENGTHS][WAYS], each `times` as much, against the length. */
+static th_status draw(const char *path, int lengths, double (*numbers)[WAYS], double times, const char *title,
+                      const char *unit, th_error *error) {
   th_series series[WAYS];
-  double log_length[LENGTHS], milliseconds[WAYS][LENGTHS];
+  double log_length[LENGTHS], values[WAYS][LENGTHS];
   th_plot *plot;
   for (int i = 0; i < lengths; i++) log_length[i] = log2((double)((int64_t)FIRST << i));
   for (int way = 0; way < WAYS; way++) {
-    for (int i = 0; i < lengths; i++) milliseconds[way][i] = 1000 * b->seconds[i][way];
-    series[way] =
-        (th_series){.name = way_name[way], .x = log_length, .y = milliseconds[way], .count = lengths};
+    for (int i = 0; i < lengths; i++) values[way][i] = times * numbers[i][way];
+    series[way] = (th_series){.name = way_name[way], .x = log_length, .y = values[way], .count = lengths};
   }
   th_curve curve = {.series = series,
                     .count = WAYS,
-                    .title = "attention forward and backward, by the length of the sequence",
+                    .title = title,
                     .x = {.name = "log2 of the length"},
-                    .left = {.name = "milliseconds", .log = true}};
+                    .left = {.name = unit, .log = true}};
   th_status status = th_plot_new(&plot, TH_PLOT_SYSTEM_FONTS, error);
-  if (!status) status = th_plot_curve(plot, b->o.picture, &curve, error);
+  if (!status) status = th_plot_curve(plot, path, &curve, error);
   th_plot_free(plot);
   return status;
 }
@@ -154,16 +156,18 @@ int main(int argc, const char **argv) {
                    .threads = 1}};
 #define NUMBER(name, member, what) \
   { name, 0, POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &b.o.member, 0, what, "N" }
-  struct poptOption table[] = {NUMBER("heads", heads, "of the sequence"),
-                               NUMBER("depth", depth, "of a head's queries, keys and values"),
-                               NUMBER("chunk", chunk, "tokens in a chunk of LSH"),
-                               NUMBER("repeats", repeats, "of each, at most 25"),
-                               NUMBER("longest", longest, "sequence, from 512 on doubled"),
-                               NUMBER("whole-longest", whole_longest, "sequence whose weights are kept"),
-                               NUMBER("threads", threads, "processor threads"),
-                               {"csv", 0, POPT_ARG_STRING, &b.o.csv, 0, "write the numbers", "FILE"},
-                               {"picture", 0, POPT_ARG_STRING, &b.o.picture, 0, "draw the curves", "FILE"},
-                               POPT_AUTOHELP POPT_TABLEEND};
+  struct poptOption table[] = {
+      NUMBER("heads", heads, "of the sequence"),
+      NUMBER("depth", depth, "of a head's queries, keys and values"),
+      NUMBER("chunk", chunk, "tokens in a chunk of LSH"),
+      NUMBER("repeats", repeats, "of each, at most 25"),
+      NUMBER("longest", longest, "sequence, from 512 on doubled"),
+      NUMBER("whole-longest", whole_longest, "sequence whose weights are kept"),
+      NUMBER("threads", threads, "processor threads"),
+      {"csv", 0, POPT_ARG_STRING, &b.o.csv, 0, "write the numbers", "FILE"},
+      {"picture", 0, POPT_ARG_STRING, &b.o.picture, 0, "draw time", "FILE"},
+      {"memory-picture", 0, POPT_ARG_STRING, &b.o.memory_picture, 0, "draw memory", "FILE"},
+      POPT_AUTOHELP POPT_TABLEEND};
   poptContext context = poptGetContext("attention_length", argc, argv, table, 0);
   int code = poptGetNextOpt(context), lengths = 0;
   if (code < -1) fprintf(stderr, "attention_length: %s: %s\n", poptBadOption(context, 0), poptStrerror(code));
@@ -186,12 +190,19 @@ int main(int argc, const char **argv) {
   }
   if (done) print_crossings(&b, lengths);
   if (done && b.o.csv) done = write_csv(&b, lengths);
-  if (done && b.o.picture && draw(&b, lengths, &error)) {
+  if (done &&
+      ((b.o.picture && draw(b.o.picture, lengths, b.seconds, 1000,
+                            "time of attention forward and backward, by the length of the sequence",
+                            "milliseconds", &error)) ||
+       (b.o.memory_picture && draw(b.o.memory_picture, lengths, b.megabytes, 1,
+                                   "memory of attention forward and backward, by the length of the sequence",
+                                   "megabytes", &error)))) {
     fprintf(stderr, "attention_length: %s\n", error.text);
     done = false;
   }
   free(b.o.csv);
   free(b.o.picture);
+  free(b.o.memory_picture);
   th_tape_free(b.tape);
   th_pool_free(pool);
   return done ? 0 : 1;
