@@ -37,7 +37,7 @@ warnings := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prot
 # No errno from math functions and no floating-point traps: both would keep loops from vectorising, and
 # neither changes a result. Contraction to fused multiply-add is the same on every run of one build.
 CFLAGS ?= $(optimise) -march=$(ARCH)
-cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -fno-math-errno -fno-trapping-math $(warnings) $(CFLAGS)
+cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math $(warnings) $(CFLAGS)
 external = $(shell pkg-config --cflags $(modules) 2>/dev/null)
 libraries = $(shell pkg-config --libs $(modules_run) 2>/dev/null) -lm -lpthread
 

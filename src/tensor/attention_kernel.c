@@ -1,5 +1,6 @@
 /* Scaled dot-product attention (Vaswani et al. 2017, equation 1), one head of one sequence at a time. */
 #include "rows.h"
+#include "vecmath.h"
 
 #define TH_KERNELS "attention_kernel.inc"
 #include "each_real.h"
