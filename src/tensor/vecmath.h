@@ -142,6 +142,10 @@ static inline th_vf th_vf_tanh(th_vf x) {
 TH_DEFINE_LANE_ACCESS(th_vf, float, F32)
 TH_DEFINE_LANE_ACCESS(th_vd, double, F64)
 
+/* In a kernel that each_real.h compiles: the vectors of a row of n elements, the last of which may be a part of one. */
+#define EACH_VECTOR(n, i) for (int64_t i = 0; i < (n); i += LANES)
+#define PART(n, i) ((n) - (i) < LANES ? (n) - (i) : LANES)
+
 /* max: lane by lane, b's where either is a NaN. top, sum: of all lanes; a NaN is no top unless it is alone. */
 #ifdef __AVX512F__
 static inline th_vf th_vf_max(th_vf a, th_vf b) { return (th_vf)_mm512_max_ps((__m512)a, (__m512)b); }
