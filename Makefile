@@ -65,7 +65,7 @@ preload := $(B)/fault_preload.so
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench bench-length asan valgrind format lint packages clean help
+.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench bench-smoke bench-length asan valgrind format lint packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -82,7 +82,8 @@ help:
 	@echo 'make fuzz        bytes of all kinds into every reader and the engine, FUZZ_SECONDS=60 each'
 	@echo 'make coverage    the lines and branches of src/ that the tests run'
 	@echo 'make gradcheck   every op and layer against finite differences'
-	@echo 'make bench       time a training step, beside PyTorch where it is installed'
+	@echo 'make bench       time a training step, beside PyTorch where it is installed, and beside its matrix products alone'
+	@echo 'make bench-smoke whether the benchmarks run'
 	@echo 'make bench-length  time and memory of attention by the length of a sequence, and draw both in docs/images'
 	@echo 'make asan        the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make valgrind    the tests under valgrind'
@@ -203,8 +204,14 @@ gradcheck: packages
 	$(gradcheck)
 
 bench: packages
+	@scripts/packages.sh command=python3:python3
 	@$(MAKE) --no-print-directory $(benches)
-	bench/run.sh $(B)
+	bench/run.py $(B)
+
+bench-smoke: packages
+	@scripts/packages.sh command=python3:python3
+	@$(MAKE) --no-print-directory $(benches)
+	bench/run.py $(B) --smoke
 
 bench-length: packages
 	@$(MAKE) --no-print-directory $(B)/attention_length
