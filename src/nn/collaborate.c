@@ -179,6 +179,7 @@ static bool start_from_heads(search *s) {
   triple *all = malloc((size_t)(h * e) * sizeof *all);
   double *work = malloc((size_t)(e * e + 10 * e + h * (2 * e * e + e)) * sizeof *work);
   bool done = all && work;
+  if (!done) s->no_memory = true;
   double *slice = work, *room = work + (done ? e * e : 0), *each = room + (done ? 10 * e : 0);
   for (int64_t i = 0; i < h && done; i++) {
     double *u = each + i * (2 * e * e + e), *vt = u + e * e, *values = vt + e * e;
