@@ -200,7 +200,7 @@ toys: packages
 
 check: packages
 	@scripts/packages.sh command=python3:python3
-	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(singles) $(benches) $(fuzzers)
+	@$(MAKE) --no-print-directory product $(tests) $(preload) $(singles) $(benches) $(fuzzers)
 	tests/run.sh $(B)
 
 # The packages are Debian's, so the Python is, too.
