@@ -126,7 +126,7 @@ $(call object,$(library_c)): cflags += -fPIC -fvisibility=hidden -fno-semantic-i
 $(library): $(call object,$(library_c))
 	@rm -f $@
 	@echo '  archive $@'
-	$(Q)ar rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(shared): $(call object,$(library_c))
 	@echo '  link    $@'
@@ -291,6 +291,15 @@ install: product
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(installed))
 	rmdir $(DESTDIR)$(INCLUDEDIR)/tapehead $(DESTDIR)$(LIBDIR)/cmake/tapehead
+
+# ---- packaging -------------------------------------------------------------------------------------
+
+# A warning is an error.
+reference:
+	@scripts/packages.sh command=doxygen:doxygen
+	@mkdir -p build
+	VERSION=$(version) doxygen packaging/Doxyfile
+	@echo 'The reference is build/reference/index.html.'
 
 clean:
 	rm -rf build
