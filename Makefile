@@ -301,5 +301,14 @@ reference:
 	VERSION=$(version) doxygen packaging/Doxyfile
 	@echo 'The reference is build/reference/index.html.'
 
+# The source package is this tree.
+deb:
+	@scripts/packages.sh $(filter-out criterion:%,$(packages)) command=dh:debhelper command=lintian:lintian command=fakeroot:fakeroot
+	rm -rf build/deb
+	mkdir -p build/deb/tapehead-$(version)
+	tar --exclude-vcs --exclude-vcs-ignores --exclude=./runs --exclude=./build -c . | tar -x -C build/deb/tapehead-$(version)
+	cd build/deb/tapehead-$(version) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc
+	lintian --fail-on error,warning build/deb/*.changes
+
 clean:
 	rm -rf build
