@@ -72,6 +72,7 @@ manual := $(B)/tapehead-translate.1
 singles := $(patsubst examples/%.c,$(B)/%,$(single_c))
 benches := $(patsubst bench/%.c,$(B)/%,$(bench_c))
 tests := $(B)/tests-all
+unboxed := $(B)/tests-unboxed
 gradcheck := $(B)/gradcheck
 report_page := $(B)/report_page
 preload := $(B)/fault_preload.so
@@ -147,6 +148,11 @@ $(benches): $(B)/%: $(B)/bench/%.o $(library)
 
 cases := $(B)/tests/gradcheck/ops.o $(B)/tests/gradcheck/modules.o
 $(tests): $(call object,$(test_c) $(program_parts)) $(cases) $(library)
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
+
+# The same tests where Criterion cannot start them.
+$(unboxed): $(B)/tests/unboxed/main.o $(call object,$(test_c) $(program_parts)) $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
 
@@ -309,6 +315,10 @@ deb:
 	tar --exclude-vcs --exclude-vcs-ignores --exclude=./runs --exclude=./build -c . | tar -x -C build/deb/tapehead-$(version)
 	cd build/deb/tapehead-$(version) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc
 	lintian --fail-on error,warning build/deb/*.changes
+
+arm64:
+	@scripts/packages.sh command=aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu command=qemu-aarch64:qemu-user
+	+packaging/arm64.sh $(foreach p,$(packages),$(lastword $(subst :, ,$(p))))
 
 clean:
 	rm -rf build

@@ -1,25 +1,67 @@
 #!/bin/sh
-# arm64.sh: the library, program and examples cross-compiled for arm64, and run under qemu: gradcheck, the examples, a
-# training that is resumed, and as many tests as run there. Debian's packages for arm64 are unpacked into
-# build/arm64-root; the machine's own packages stay as they are, but for the compiler and the emulator.
+# arm64.sh PACKAGE...: library, program and examples cross-compiled for arm64, and run under qemu: gradcheck, the tests,
+# the examples, a training. Debian's packages for arm64 are unpacked below build/; this machine keeps its own.
 set -eu
-cross=aarch64-linux-gnu
 root=$PWD/build/arm64-root
-packages=$*
+lib=usr/lib/aarch64-linux-gnu
+say() { echo; echo "arm64: $*"; }
 
-# ---- Debian's arm64, unpacked ----
+# ---- Debian's arm64 ----
 
-apt() {
+# An apt of its own, in which nothing is installed yet.
+foreign_apt() {
   apt-get -qq -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir::State="$root/apt" \
     -o Dir::State::status="$root/apt/status" -o Dir::Cache="$root/apt" -o APT::Sandbox::User=root \
     -o Debug::NoLocking=true "$@"
 }
-if [ ! -e "$root/done" ]; then
+if [ ! -e "$root/complete" ]; then
+  say "packages into build/arm64-root"
+  rm -rf "$root"
   mkdir -p "$root/apt/lists/partial" "$root/apt/archives/partial"
   : >"$root/apt/status"
-  apt update
-  # shellcheck disable=SC2086  # the list is meant to split
-  apt install --download-only --no-install-recommends libc6-dev libgcc-12-dev fonts-dejavu-core $packages
+  foreign_apt update
+  foreign_apt install --download-only --no-install-recommends libc6-dev fonts-dejavu-core "$@"
   for package in "$root"/apt/archives/*.deb; do dpkg-deb --extract "$package" "$root"; done
-  touch "$root/done"
+  find "$root" -type l -lname '/*' | while read -r link; do ln -sfn "$root$(readlink "$link")" "$link"; done
+  touch "$root/complete"
 fi
+
+# ---- built ----
+
+say "build/arm64"
+export PKG_CONFIG_SYSROOT_DIR="$root"
+export PKG_CONFIG_LIBDIR="$root/$lib/pkgconfig:$root/$lib/openblas-pthread/pkgconfig"
+# What Debian's alternatives would choose stands in LD_LIBRARY_PATH.
+export RUN="qemu-aarch64 -L $root -E LD_LIBRARY_PATH=/$lib/openblas-pthread"
+at=build/arm64
+examples='attention own_op translator one_stack language_model classifier'
+# shellcheck disable=SC2046,SC2086  # the lists are meant to split
+make B=$at CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar CFLAGS="-O3 -g -march=armv8-a --sysroot=$root" \
+  product $at/gradcheck $at/tests-unboxed $(printf "$at/%s " $examples)
+
+# ---- run ----
+
+say "gradcheck"
+$RUN $at/gradcheck | tail -n 1
+
+# Those of the program start it, which an emulator does not do for them.
+say "tests"
+$RUN $at/tests-unboxed --without translate_
+
+say "examples"
+for example in $examples; do
+  $RUN $at/"$example" >/dev/null
+  echo "$example: well"
+done
+
+say "a training, with one thread and with two"
+rm -rf $at/one $at/two
+settings='--task copy --steps 60 --batch 16 --width 32 --heads 2 --feed-forward 32 --held-out 32 --snapshot-every 0'
+# shellcheck disable=SC2086
+for run in one two; do
+  $RUN $at/translate train $settings --threads $([ $run = one ] && echo 1 || echo 2) --out $at/$run | tail -n 2
+done
+cmp $at/one/model.safetensors $at/two/model.safetensors
+$RUN $at/translate eval $at/one | head -n 3
+$RUN $at/translate heads $at/one >/dev/null
+say "all well"
