@@ -317,7 +317,7 @@ deb:
 	lintian --fail-on error,warning build/deb/*.changes
 
 arm64:
-	@scripts/packages.sh command=aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu command=qemu-aarch64:qemu-user
+	@scripts/packages.sh command=aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu file=/usr/aarch64-linux-gnu/lib/crt1.o:libc6-dev-arm64-cross command=qemu-aarch64:qemu-user
 	+packaging/arm64.sh $(foreach p,$(packages),$(lastword $(subst :, ,$(p))))
 
 clean:
