@@ -33,15 +33,9 @@ static struct {
   const char *name;
   th_status (*run)(int argc, const char **argv, th_error *error);
 } commands[] = {
-    {"train", train_command},
-    {"decode", decode_command},
-    {"eval", eval_command},
-    {"tokens", tokens_command},
-    {"logits", logits_command},
-    {"score", score_command},
-    {"heads", heads_command},
-    {"prune", prune_command},
-    {"collaborate", collaborate_command},
+    {"train", train_command},         {"decode", decode_command}, {"eval", eval_command},
+    {"tokens", tokens_command},       {"logits", logits_command}, {"score", score_command},
+    {"heads", heads_command},         {"prune", prune_command},   {"collaborate", collaborate_command},
     {"gradcheck", gradcheck_command},
 };
 

@@ -232,8 +232,7 @@ static th_status load_row(settings *s, const setting *row, const json_t *value, 
 }
 
 static th_status no_setting(const char *path, const char *name, th_error *error) {
-  return th_error_set(error, TH_EFORMAT, "%s: \"%.60s\" is no setting; see train --help", path,
-                      name);
+  return th_error_set(error, TH_EFORMAT, "%s: \"%.60s\" is no setting; see train --help", path, name);
 }
 
 /* ---- a recipe ------------------------------------------------------------------------------------------- */

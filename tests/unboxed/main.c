@@ -111,7 +111,8 @@ int main(int argc, char **argv) {
   for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++) {
     if (!(now = *t) || left_out(argc, argv)) continue;
     int result = run();
-    if (result != PASSED) printf("%s: %s::%s\n", result == SKIPPED ? "skipped" : "FAILED", now->category, now->name);
+    if (result != PASSED)
+      printf("%s: %s::%s\n", result == SKIPPED ? "skipped" : "FAILED", now->category, now->name);
     count[result == PASSED || result == SKIPPED ? result : FAILED]++;
   }
   printf("%d passed, %d failed, %d skipped\n", count[PASSED], count[FAILED], count[SKIPPED]);
