@@ -41,27 +41,30 @@ make B=$at CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar CFLAGS="-O3 -g -marc
 
 # ---- run ----
 
+# What a program says is shown where it fails, or its last line.
+run() {
+  # shellcheck disable=SC2086
+  $RUN "$at/$@" >$at/said 2>&1 || { cat $at/said; say "$1 failed"; exit 1; }
+  tail -n 1 $at/said
+}
+
 say "gradcheck"
-$RUN $at/gradcheck | tail -n 1
+run gradcheck
 
 # Those of the program start it, which an emulator does not do for them.
 say "tests"
-$RUN $at/tests-unboxed --without translate_
+run tests-unboxed --without translate_
 
 say "examples"
-for example in $examples; do
-  $RUN $at/"$example" >/dev/null
-  echo "$example: well"
-done
+for example in $examples; do run "$example"; done
 
-say "a training, with one thread and with two"
-rm -rf $at/one $at/two
-settings='--task copy --steps 60 --batch 16 --width 32 --heads 2 --feed-forward 32 --held-out 32 --snapshot-every 0'
-# shellcheck disable=SC2086
-for run in one two; do
-  $RUN $at/translate train $settings --threads $([ $run = one ] && echo 1 || echo 2) --out $at/$run | tail -n 2
+say "a training, with one thread and with two, and a study of its heads"
+for threads in 1 2; do
+  rm -rf $at/run-$threads
+  run translate train --task copy --steps 60 --batch 16 --width 32 --heads 2 --feed-forward 32 --held-out 32 \
+    --snapshot-every 0 --threads $threads --out $at/run-$threads
 done
-cmp $at/one/model.safetensors $at/two/model.safetensors
-$RUN $at/translate eval $at/one | head -n 3
-$RUN $at/translate heads $at/one >/dev/null
+cmp $at/run-1/model.safetensors $at/run-2/model.safetensors
+run translate eval $at/run-1
+run translate heads $at/run-1
 say "all well"

@@ -35,7 +35,7 @@ commands=$(printf '%s\n' "$usage" | awk '/^  [a-z]/ && !seen[$1]++ { print $1 }'
 name=$(basename "$program")
 cat <<EOF
 .\\" Made by packaging/manual.sh.
-.TH $(printf '%s' "$name" | tr a-z A-Z) 1 "" "${version##*, of }"
+.TH $(printf '%s' "$name" | tr '[:lower:]' '[:upper:]') 1 "" "${version##*, of }"
 .SH NAME
 $name \\- train a small Transformer and see what each attention head does
 .SH SYNOPSIS

@@ -60,7 +60,7 @@ find_package(tapehead $version REQUIRED)
 add_executable(with-cmake attention.c)
 target_link_libraries(with-cmake tapehead::tapehead)
 EOF
-  cmake -S . -B . -DCMAKE_PREFIX_PATH="$at/usr" >log 2>&1 && cmake --build . >>log 2>&1 || fail "cmake: $(cat log)"
+  { cmake -S . -B . -DCMAKE_PREFIX_PATH="$at/usr" && cmake --build .; } >log 2>&1 || fail "cmake: $(cat log)"
   try with-cmake 1
 fi
 cd "$OLDPWD"
