@@ -41,10 +41,11 @@ make B=$at CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar CFLAGS="-O3 -g -marc
 
 # ---- run ----
 
-# What a program says is shown where it fails, or its last line.
+# The last line of what a program says; all of it where it fails.
 run() {
-  # shellcheck disable=SC2086
-  $RUN "$at/$@" >$at/said 2>&1 || { cat $at/said; say "$1 failed"; exit 1; }
+  program=$1
+  shift
+  $RUN "$at/$program" "$@" >$at/said 2>&1 || { cat $at/said; say "$program failed"; exit 1; }
   tail -n 1 $at/said
 }
 
