@@ -1,6 +1,6 @@
 /* The tests without Criterion's sandbox, which starts the test program again for every test and cannot under an
- * emulator: each test in a child of its own, one after another. unboxed [--without PREFIX]...: leaves out the suites
- * whose names begin so. */
+ * emulator: each test in a child of its own, one after another. tests-unboxed [--only PREFIX] [--without PREFIX]...: of
+ * the tests, suite::test, those whose names begin so, and not so. */
 #include <criterion/criterion.h>
 #include <criterion/logging.h>
 #include <criterion/redirect.h>
@@ -100,16 +100,18 @@ static int run(void) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
 }
 
-static bool left_out(int argc, char **argv) {
+static bool wanted(int argc, char **argv) {
+  char name[256];
+  snprintf(name, sizeof name, "%s::%s", now->category, now->name);
   for (int i = 1; i + 1 < argc; i += 2)
-    if (!strncmp(now->category, argv[i + 1], strlen(argv[i + 1]))) return true;
-  return false;
+    if (!strncmp(name, argv[i + 1], strlen(argv[i + 1])) == !strcmp(argv[i], "--without")) return false;
+  return true;
 }
 
 int main(int argc, char **argv) {
   int count[3] = {0};
   for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++) {
-    if (!(now = *t) || left_out(argc, argv)) continue;
+    if (!(now = *t) || !wanted(argc, argv)) continue;
     int result = run();
     if (result != PASSED)
       printf("%s: %s::%s\n", result == SKIPPED ? "skipped" : "FAILED", now->category, now->name);
