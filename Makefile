@@ -42,7 +42,7 @@ warnings := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prot
 # No errno from math functions and no floating-point traps: both would keep loops from vectorising, and
 # neither changes a result. Contraction to fused multiply-add is the same on every run of one build.
 CFLAGS ?= $(optimise) -march=$(ARCH)
-cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -fno-math-errno -fno-trapping-math $(warnings) $(CPPFLAGS) $(CFLAGS)
+cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math $(warnings) $(CPPFLAGS) $(CFLAGS)
 external = $(shell pkg-config --cflags $(modules) 2>/dev/null)
 linked_to = $(LDFLAGS) $(shell pkg-config --libs $(1) 2>/dev/null) -lm -lpthread
 libraries = $(call linked_to,$(modules_run))
@@ -52,7 +52,9 @@ program_c := $(wildcard examples/translate/*.c)
 single_c := $(wildcard examples/*.c)
 # Loaded into the program by the tests that let its calls fail; no part of the tests themselves.
 preload_c := tests/fault_preload.c
-test_c := $(filter-out $(preload_c),$(wildcard tests/*.c tests/translate/*.c))
+# Linked into a second program, whose allocations fail.
+starved_c := tests/starved.c
+test_c := $(filter-out $(preload_c) $(starved_c),$(wildcard tests/*.c tests/translate/*.c))
 # What the tests of the program look into.
 program_parts := $(addprefix examples/translate/,toy.c data.c batch.c pairs.c settings.c options.c head_list.c \
                  report.c methods.c)
@@ -76,10 +78,11 @@ unboxed := $(B)/tests-unboxed
 gradcheck := $(B)/gradcheck
 report_page := $(B)/report_page
 preload := $(B)/fault_preload.so
+starved := $(B)/translate-starved
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench bench-length asan valgrind format lint product install uninstall reference deb arm64 packages clean help
+.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench bench-smoke bench-length asan valgrind format lint product install uninstall reference deb arm64 packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -99,7 +102,8 @@ help:
 	@echo 'make fuzz        bytes of all kinds into every reader and the engine, FUZZ_SECONDS=60 each'
 	@echo 'make coverage    the lines and branches of src/ that the tests run'
 	@echo 'make gradcheck   every op and layer against finite differences'
-	@echo 'make bench       time a training step, beside PyTorch where it is installed'
+	@echo 'make bench       time a training step, beside PyTorch where it is installed, and beside its matrix products alone'
+	@echo 'make bench-smoke whether the benchmarks run'
 	@echo 'make bench-length  time and memory of attention by the length of a sequence, and draw both in docs/images'
 	@echo 'make asan        the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make valgrind    the tests under valgrind'
@@ -162,6 +166,11 @@ $(preload): $(preload_c) Makefile
 	@echo '  link    $@'
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(warnings) -fPIC -shared $< -ldl -o $@
 
+wrapped := malloc calloc realloc reallocarray aligned_alloc strdup open_memstream
+$(starved): $(call object,$(program_c) $(starved_c)) $(library)
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) $(wrapped:%=-Wl,--wrap=%) -o $@
+
 $(gradcheck): $(B)/tests/gradcheck/main.o $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
@@ -206,7 +215,7 @@ toys: packages
 
 check: packages
 	@scripts/packages.sh command=python3:python3
-	@$(MAKE) --no-print-directory product $(tests) $(preload) $(singles) $(benches) $(fuzzers)
+	@$(MAKE) --no-print-directory product $(tests) $(preload) $(starved) $(singles) $(benches) $(fuzzers)
 	tests/run.sh $(B)
 
 # The packages are Debian's, so the Python is, too.
@@ -216,8 +225,8 @@ check-report: packages
 	/usr/bin/python3 -B tests/report/browser.py $(report_page)
 
 faults: packages
-	@$(MAKE) --no-print-directory $(tests) $(preload) $(program)
-	TAPEHEAD_FAULTS=all $(tests) --filter 'translate_@(kill|faults)/*' --jobs 2 --verbose
+	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(starved)
+	TAPEHEAD_FAULTS=all $(tests) --filter 'translate_@(kill|faults|memory)/*' --jobs 2 --verbose
 
 fuzz: packages
 	@scripts/packages.sh command=clang:clang command=llvm-symbolizer-14:llvm-14 file=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a:libclang-rt-14-dev
@@ -233,7 +242,7 @@ coverage: packages
 	gcovr --root . --filter src/ --object-directory build/coverage --sort-percentage --print-summary
 
 # Without the tests in which a process is killed or may not write: it could not write its counts.
-covered: $(tests) $(preload) $(program) $(gradcheck)
+covered: $(tests) $(preload) $(program) $(starved) $(gradcheck)
 	$(gradcheck) >/dev/null
 	$(tests) --jobs 2 --filter '!(translate_faults|translate_kill|translate_directory)/*'
 
@@ -243,8 +252,14 @@ gradcheck: packages
 	$(gradcheck)
 
 bench: packages
+	@scripts/packages.sh command=python3:python3
 	@$(MAKE) --no-print-directory $(benches)
-	bench/run.sh $(B)
+	bench/run.py $(B)
+
+bench-smoke: packages
+	@scripts/packages.sh command=python3:python3
+	@$(MAKE) --no-print-directory $(benches)
+	bench/run.py $(B) --smoke
 
 bench-length: packages
 	@$(MAKE) --no-print-directory $(B)/attention_length
@@ -261,7 +276,7 @@ valgrind: packages
 
 format:
 	@scripts/packages.sh command=clang-format:clang-format
-	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(preload_c) $(bench_c) $(wildcard bench/*.h tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h examples/*/*/*.js tests/*.h tests/*/*.h)
+	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(preload_c) $(starved_c) $(bench_c) $(wildcard bench/*.h tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h examples/*/*/*.js tests/*.h tests/*/*.h)
 
 lint: packages
 	@scripts/packages.sh command=clang-tidy:clang-tidy command=cppcheck:cppcheck

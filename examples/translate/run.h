@@ -27,6 +27,11 @@ typedef struct run {
   th_pool *pool;
   th_tape *tape;
   int64_t step; /* updates made */
+  struct {
+    th_profile *all, *now; /* NULL without --profile; now: NULL in steps that are not profiled */
+    int64_t from, steps;
+    bool in_phase;
+  } profile;
 } run;
 
 /* The name of a file in the run's directory. */

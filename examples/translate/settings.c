@@ -206,10 +206,9 @@ static th_status read_object(json_t **root, const char *path, th_error *error) {
   size_t size;
   th_status status = th_file_read(path, &bytes, &size, error);
   if (status) return status;
-  json_error_t where;
-  *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &where);
+  status = th_json_parse(root, bytes, size, path, "settings", error);
   free(bytes);
-  return *root ? TH_OK : th_error_set(error, TH_EFORMAT, "%s:%d: %s", path, where.line, where.text);
+  return status;
 }
 
 static th_status load_row(settings *s, const setting *row, const json_t *value, const char *path,
@@ -264,7 +263,9 @@ static th_status take_recipe(const char *path, settings *s, given *g, th_error *
 
 /* ---- the command line -------------------------------------------------------------------------------- */
 
-enum { OPTION_OUT = 1, OPTION_RECIPE, OPTION_ROW };
+enum { OPTION_OUT = 1, OPTION_RECIPE, OPTION_PROFILE, OPTION_ROW };
+#define OPTIONS_FIRST (OPTION_ROW - 1) /* before those of the rows */
+#define PROFILE_MAX 1000
 
 #define HELP_TEXT 200
 
@@ -287,17 +288,20 @@ static void fill_options(struct poptOption *options, char help[][HELP_TEXT]) {
                                              "DIR"},
                                             {"recipe", '\0', POPT_ARG_STRING, NULL, OPTION_RECIPE,
                                              "settings from FILE, a JSON object as in config.json; flags win",
-                                             "FILE"}},
+                                             "FILE"},
+                                            {"profile", '\0', POPT_ARG_STRING, NULL, OPTION_PROFILE,
+                                             "say where the time of N steps goes: a table, and profile.json",
+                                             "N"}},
                                  last[] = {POPT_AUTOHELP POPT_TABLEEND};
   memcpy(options, first, sizeof first);
   for (int i = 0; i < ROWS; i++) {
     const setting *row = &table[i];
     write_help(row, help[i], HELP_TEXT);
     const char *value = row->kind == TEXT && row->choices ? row->choices : values[row->kind];
-    options[i + 2] =
+    options[i + OPTIONS_FIRST] =
         (struct poptOption){row->name, '\0', POPT_ARG_STRING, NULL, OPTION_ROW + i, help[i], value};
   }
-  memcpy(options + ROWS + 2, last, sizeof last);
+  memcpy(options + ROWS + OPTIONS_FIRST, last, sizeof last);
 }
 
 typedef struct command {
@@ -321,6 +325,11 @@ static th_status take_option(void *context, int option, const char *text, th_err
     strcpy(c->recipe, text);
     return TH_OK;
   }
+  if (option == OPTION_PROFILE) { /* no row: it is not saved */
+    const setting profile = {
+        .name = "profile", .kind = WHOLE, .offset = AT(profile), .low = 1, .high = PROFILE_MAX};
+    return set_from_text(c->s, &profile, text, error);
+  }
   c->g->flag[option - OPTION_ROW] = true;
   return set_from_text(c->s, &table[option - OPTION_ROW], text, error);
 }
@@ -343,7 +352,7 @@ static th_status check_together(const settings *s, const given *g, const char *o
 
 th_status settings_parse(int argc, const char **argv, settings *s, given *g, char out[PATH_TEXT],
                          th_error *error) {
-  struct poptOption options[ROWS + 4];
+  struct poptOption options[ROWS + OPTIONS_FIRST + 2];
   char help[ROWS][HELP_TEXT];
   memset(s, 0, sizeof *s);
   memset(g, 0, sizeof *g);
@@ -368,7 +377,7 @@ th_status settings_save(const settings *s, const char *path, th_error *error) {
                                             : json_string(at);
     failed = json_object_set_new(root, table[i].name, value);
   }
-  char *text = failed ? NULL : json_dumps(root, JSON_INDENT(2));
+  char *text = failed ? NULL : th_json_dump(root, JSON_INDENT(2));
   json_decref(root);
   if (!text) return th_error_set(error, TH_ENOMEM, "%s: no memory, or a setting is not UTF-8", path);
   th_status status = th_file_write(path, text, strlen(text), error);

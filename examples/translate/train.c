@@ -64,17 +64,21 @@ static th_status train_step(run *r, batch *batches, int64_t *tokens, th_error *e
   double loss = 0;
   th_status status = TH_OK;
   *tokens = 0;
+  profile_phase(r, "batches");
   for (int64_t i = 0; i < s->accumulate && !status; i++) {
     status = data_train_batch(&r->data, first + i, &batches[i], error);
     *tokens += batches[i].tokens;
   }
+  profile_phase(r, "forward and backward");
   th_params_zero_grads(r->model->params);
   for (int64_t i = 0; i < s->accumulate && !status; i++)
     status = add_gradient(r, &batches[i], first + i, (float)batches[i].tokens / (float)*tokens, &loss, error);
   if (status) return status;
 
+  profile_phase(r, "clip");
   double norm = th_clip_grad_norm(r->model->params, s->clip);
   if (!isfinite(norm) || !isfinite(loss)) return not_finite(r, batches, error);
+  profile_phase(r, "Adam");
   th_adam_update(&r->adam, th_schedule_rate(&schedule, r->step + 1), r->pool);
   if (r->ema.values.data) th_ema_update(&r->ema, r->pool);
   r->step++;
@@ -105,10 +109,13 @@ static th_status train(run *r, th_metrics *metrics, th_error *error) {
   th_status status = make_batches(r, &batches, error), kept = TH_OK;
   progress_start(&p, r);
   while (!status && !kept && !run_ended(r) && !stop_signal) {
+    profile_step(r);
     if ((status = train_step(r, batches, &tokens, error))) break;
+    profile_step_end(r);
     progress_step(&p, r, tokens);
     kept = keep_up(r, metrics, &p, error);
   }
+  profile_step_end(r);
   progress_clear(&p);
   free_batches(r, batches);
   if (kept) return kept; /* the checkpoint before it stands: from there the same is done again, and whole */
@@ -134,6 +141,7 @@ static th_status train_run(run *r, bool resumed, th_error *error) {
   int64_t first_step = r->step;
   status = train(r, metrics, error);
   th_metrics_close(metrics);
+  if (!status) status = profile_report(r, error);
   if (status) return status;
   if (run_ended(r)) return summarise(r, seconds_now() - started, first_step, error);
   summarise_stop(r);
@@ -172,6 +180,7 @@ th_status train_command(int argc, const char **argv, th_error *error) {
   if (status) return status;
   stop_on_signals();
   if (!resumed) status = run_begin(&r, error);
+  if (!status) status = profile_begin(&r, asked.profile, error);
   if (!status) status = train_run(&r, resumed, error);
   bool stopped = !status && !run_ended(&r);
   run_free(&r);
