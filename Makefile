@@ -5,9 +5,13 @@
 #   make MODE=coverage  build/coverage, which counts the lines that run
 #   make CC=clang       build/release-clang
 #   make ARCH=x86-64-v2 for a processor other than this one
+#   make LINK=shared    the program and the examples with libtapehead.so, not with libtapehead.a
+#   make WERROR=        for a compiler that warns of more than those it was written with
 
 MODE ?= release
 ARCH ?= native
+LINK ?= static
+WERROR ?= -Werror
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 
 # V=1 shows every command in full.
@@ -32,14 +36,16 @@ packages := openblas:libopenblas-dev sleef:libsleef-dev libpng:libpng-dev freety
             criterion:libcriterion-dev
 modules := $(foreach p,$(packages),$(firstword $(subst :, ,$(p))))
 modules_run := $(filter-out criterion,$(modules))
+modules_library := $(filter-out popt,$(modules_run))
 
-warnings := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+warnings := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(WERROR)
 # No errno from math functions and no floating-point traps: both would keep loops from vectorising, and
 # neither changes a result. Contraction to fused multiply-add is the same on every run of one build.
 CFLAGS ?= $(optimise) -march=$(ARCH)
-cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math $(warnings) $(CFLAGS)
+cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math $(warnings) $(CPPFLAGS) $(CFLAGS)
 external = $(shell pkg-config --cflags $(modules) 2>/dev/null)
-libraries = $(shell pkg-config --libs $(modules_run) 2>/dev/null) -lm -lpthread
+linked_to = $(LDFLAGS) $(shell pkg-config --libs $(1) 2>/dev/null) -lm -lpthread
+libraries = $(call linked_to,$(modules_run))
 
 library_c := $(wildcard src/*/*.c)
 program_c := $(wildcard examples/translate/*.c)
@@ -56,11 +62,19 @@ bench_c := $(wildcard bench/*.c)
 fuzz_c := $(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))
 object = $(patsubst %.c,$(B)/%.o,$(1))
 
+# The version stands in tapehead.h and nowhere else; its first number is what programs are bound to.
+version := $(shell sed -n 's/^\#define TH_VERSION "\(.*\)"$$/\1/p' include/tapehead/tapehead.h)
+soname := libtapehead.so.$(firstword $(subst ., ,$(version)))
+
 library := $(B)/libtapehead.a
+shared := $(B)/libtapehead.so.$(version)
+linked := $(if $(filter shared,$(LINK)),$(shared),$(library))
 program := $(B)/translate
+manual := $(B)/tapehead-translate.1
 singles := $(patsubst examples/%.c,$(B)/%,$(single_c))
 benches := $(patsubst bench/%.c,$(B)/%,$(bench_c))
 tests := $(B)/tests-all
+unboxed := $(B)/tests-unboxed
 gradcheck := $(B)/gradcheck
 report_page := $(B)/report_page
 preload := $(B)/fault_preload.so
@@ -68,12 +82,15 @@ starved := $(B)/translate-starved
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench bench-smoke bench-length asan valgrind format lint packages clean help
+.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench bench-smoke bench-length asan valgrind format lint product install uninstall reference deb arm64 packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: packages
-	@$(MAKE) --no-print-directory $(program) $(singles) $(benches)
+	@$(MAKE) --no-print-directory product $(singles) $(benches)
+
+# What is installed; it asks for no package.
+product: $(library) $(shared) $(program) $(manual)
 
 help:
 	@echo 'make             build the library, the program translate and the examples'
@@ -92,6 +109,10 @@ help:
 	@echo 'make valgrind    the tests under valgrind'
 	@echo 'make lint        clang-tidy and cppcheck'
 	@echo 'make format      clang-format'
+	@echo 'make install     headers, libraries and program below PREFIX=/usr/local; make uninstall takes them away'
+	@echo 'make reference   the reference of the headers, as pages in build/reference'
+	@echo 'make deb         packages for Debian, in build/deb'
+	@echo 'make arm64       build for arm64 and run tests under qemu'
 	@echo 'make clean       remove build/'
 
 packages:
@@ -104,16 +125,24 @@ $(B)/%.o: %.c Makefile
 	@echo '  compile $<'
 	$(Q)$(CC) $(cflags) $(external) -MMD -MP -c $< -o $@
 
+# One set of objects serves both libraries, at no cost: what no public header declares is called directly.
+$(call object,$(library_c)): cflags += -fPIC -fvisibility=hidden -fno-semantic-interposition
+
 $(library): $(call object,$(library_c))
 	@rm -f $@
 	@echo '  archive $@'
-	$(Q)ar rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
-$(program): $(call object,$(program_c)) $(library)
+$(shared): $(call object,$(library_c))
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) -shared -Wl,-soname,$(soname) $^ $(call linked_to,$(modules_library)) -o $@
+	$(Q)ln -sf $(@F) $(@D)/$(soname)
+
+$(program): $(call object,$(program_c)) $(linked)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
-$(singles): $(B)/%: $(B)/examples/%.o $(library)
+$(singles): $(B)/%: $(B)/examples/%.o $(linked)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
@@ -123,6 +152,11 @@ $(benches): $(B)/%: $(B)/bench/%.o $(library)
 
 cases := $(B)/tests/gradcheck/ops.o $(B)/tests/gradcheck/modules.o
 $(tests): $(call object,$(test_c) $(program_parts)) $(cases) $(library)
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
+
+# The same tests where Criterion cannot start them.
+$(unboxed): $(B)/tests/unboxed/main.o $(call object,$(test_c) $(program_parts)) $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
 
@@ -156,6 +190,12 @@ $(report_page): $(B)/tests/report/main.o $(B)/examples/translate/report.o $(libr
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
+# It explains itself by the name it is called by.
+$(manual): packaging/manual.sh $(program)
+	@echo '  write   $@'
+	$(Q)ln -sf $(notdir $(program)) $(@:.1=)
+	$(Q)LD_LIBRARY_PATH=$(B) packaging/manual.sh $(@:.1=) >$@
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- doing -----------------------------------------------------------------------------------------
@@ -175,7 +215,7 @@ toys: packages
 
 check: packages
 	@scripts/packages.sh command=python3:python3
-	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(starved) $(singles) $(benches) $(fuzzers)
+	@$(MAKE) --no-print-directory product $(tests) $(preload) $(starved) $(singles) $(benches) $(fuzzers)
 	tests/run.sh $(B)
 
 # The packages are Debian's, so the Python is, too.
@@ -243,6 +283,57 @@ lint: packages
 	clang-tidy --quiet $(library_c) $(program_c) $(single_c) -- $(filter-out -Werror,$(cflags)) $(external)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 --inline-suppr \
 	  --suppressions-list=.cppcheck -Iinclude src examples
+
+# ---- installing ------------------------------------------------------------------------------------
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+
+headers := $(wildcard include/tapehead/*.h)
+# Each is filled in from packaging/NAME.in.
+descriptions := pkgconfig/tapehead.pc cmake/tapehead/tapehead-config.cmake cmake/tapehead/tapehead-config-version.cmake
+installed = $(headers:include/%=$(INCLUDEDIR)/%) $(BINDIR)/tapehead-translate $(MANDIR)/man1/$(notdir $(manual)) \
+  $(addprefix $(LIBDIR)/,libtapehead.a libtapehead.so $(soname) $(notdir $(shared)) $(descriptions))
+fill = sed 's|@VERSION@|$(version)|; s|@SONAME@|$(soname)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@MODULES@|$(modules_library)|'
+
+install: product
+	install -d $(addprefix $(DESTDIR),$(sort $(dir $(installed))))
+	install -m 644 $(headers) $(DESTDIR)$(INCLUDEDIR)/tapehead
+	install -m 644 $(library) $(shared) $(DESTDIR)$(LIBDIR)
+	ln -sf $(notdir $(shared)) $(DESTDIR)$(LIBDIR)/$(soname)
+	ln -sf $(soname) $(DESTDIR)$(LIBDIR)/libtapehead.so
+	for f in $(descriptions); do $(fill) packaging/$$(basename $$f).in >$(DESTDIR)$(LIBDIR)/$$f; done
+	install -m 755 $(program) $(DESTDIR)$(BINDIR)/tapehead-translate
+	install -m 644 $(manual) $(DESTDIR)$(MANDIR)/man1
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(installed))
+	rmdir $(DESTDIR)$(INCLUDEDIR)/tapehead $(DESTDIR)$(LIBDIR)/cmake/tapehead
+
+# ---- packaging -------------------------------------------------------------------------------------
+
+# A warning is an error.
+reference:
+	@scripts/packages.sh command=doxygen:doxygen
+	@mkdir -p build
+	VERSION=$(version) doxygen packaging/Doxyfile
+	@echo 'The reference is build/reference/index.html.'
+
+# The source package is this tree.
+deb:
+	@scripts/packages.sh $(filter-out criterion:%,$(packages)) command=dh:debhelper command=lintian:lintian command=fakeroot:fakeroot
+	rm -rf build/deb
+	mkdir -p build/deb/tapehead-$(version)
+	tar --exclude-vcs --exclude-vcs-ignores --exclude=./runs --exclude=./build -c . | tar -x -C build/deb/tapehead-$(version)
+	cd build/deb/tapehead-$(version) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc
+	lintian --fail-on error,warning build/deb/*.changes
+
+arm64:
+	@scripts/packages.sh command=aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu file=/usr/aarch64-linux-gnu/lib/crt1.o:libc6-dev-arm64-cross command=qemu-aarch64:qemu-user
+	+packaging/arm64.sh $(foreach p,$(packages),$(lastword $(subst :, ,$(p))))
 
 clean:
 	rm -rf build

@@ -5,6 +5,8 @@ build=$1
 
 tests/rooms.sh "$build/libtapehead.a"
 tests/readme.sh "$build"
+# A build with sanitizers is not for programs without.
+case $build in *asan*) ;; *) tests/install.sh "$build" ;; esac
 python3 -B tests/test_data_scripts.py --quiet
 tests/toys.sh "$build"
 for example in attention own_op translator one_stack language_model classifier; do

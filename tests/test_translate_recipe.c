@@ -356,8 +356,7 @@ Test(translate_recipe, the_config_of_a_run_is_a_recipe_and_pairs_are_found_from_
 Test(translate_recipe, a_file_that_is_no_recipe_is_refused_with_its_name) {
   refuses(1, "none.json: cannot read: No such file or directory", "train --recipe none.json --out a");
   put_text("recipe.json", RECIPE ", \"widht\": 7}");
-  refuses(1, "recipe.json: \"widht\" is no setting; see translate train --help",
-          "train --recipe recipe.json --out a");
+  refuses(1, "recipe.json: \"widht\" is no setting; see train --help", "train --recipe recipe.json --out a");
   put_text("recipe.json", RECIPE ", \"norm\": \"past\"}");
   refuses(1, "recipe.json: \"norm\" is of the wrong kind: --norm past: want one of pre|post",
           "train --recipe recipe.json --out a");

@@ -147,11 +147,11 @@ Test(translate_usage, a_toy_task_with_pairs) {
 
 Test(translate_usage, help_names_every_command) {
   works("--help");
-  assert_says("translate train --task reverse --out DIR");
-  assert_says("translate decode DIR");
-  assert_says("translate eval DIR");
-  assert_says("translate prune DIR --heads LIST --out NEW");
-  assert_says("translate gradcheck");
+  assert_says("train --task reverse --out DIR");
+  assert_says("decode DIR");
+  assert_says("eval DIR");
+  assert_says("prune DIR --heads LIST --out NEW");
+  assert_says("gradcheck [DIR]");
   assert_says("Exit status: 0 well, 1 failure, 2 wrong usage");
   assert_says("130 stopped by Ctrl-C with all saved");
 }

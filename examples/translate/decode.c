@@ -110,7 +110,9 @@ static void add_line(pending *p, const run *r, const char *line, size_t length) 
   th_status status = th_vocabulary_encode(r->data.source, line, length, &ids, &count, &error);
   if (!status && (int64_t)count > longest)
     status = th_error_set(&error, TH_EFORMAT, "%zu tokens, the model takes %lld", count, (long long)longest);
-  if (status) fprintf(stderr, "translate decode: standard input:%lld: %s\n", (long long)number, error.text);
+  if (status)
+    fprintf(stderr, "%s decode: standard input:%lld: %s\n", program_invocation_short_name, (long long)number,
+            error.text);
   p->refused |= status != TH_OK;
   bool wanted = !status && count;
   p->place[p->count++] = wanted ? p->wanted : -1;

@@ -271,7 +271,7 @@ static th_status advise(const run *r, th_error *error) {
     advice = "put back a copy; without it training cannot go on exactly, though model.safetensors still "
              "translates";
   else if (strstr(found.text, weights) && !access(run_path(r, path, state), F_OK)) {
-    snprintf(more, sizeof more, "translate train --out %s writes it anew", r->directory);
+    snprintf(more, sizeof more, "train --out %s writes it anew", r->directory);
     advice = more;
   }
   return th_error_set(error, found.status, "%s: %s", found.text, advice);

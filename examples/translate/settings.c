@@ -133,7 +133,7 @@ static const setting table[] = {
     {"save-every", WHOLE, AT(save_every), 1, COUNT_MAX, NULL, "500", "500", true,
      "updates between two checkpoints"},
     {"snapshot-every", WHOLE, AT(snapshot_every), 0, COUNT_MAX, NULL, "125", "0", true,
-     "updates between two copies of the weights in snapshots/, for translate heads (0: none)"},
+     "updates between two copies of the weights in snapshots/, for the command heads (0: none)"},
     {"average", WHOLE, AT(average), 0, AVERAGE_MAX, NULL, "0", "0", false,
      "keep the mean of the last N checkpoints as average.safetensors (0: not)"},
     {"validate-every", WHOLE, AT(validate_every), 0, COUNT_MAX, NULL, "0", "0", true,
@@ -231,8 +231,7 @@ static th_status load_row(settings *s, const setting *row, const json_t *value, 
 }
 
 static th_status no_setting(const char *path, const char *name, th_error *error) {
-  return th_error_set(error, TH_EFORMAT, "%s: \"%.60s\" is no setting; see translate train --help", path,
-                      name);
+  return th_error_set(error, TH_EFORMAT, "%s: \"%.60s\" is no setting; see train --help", path, name);
 }
 
 /* ---- a recipe ------------------------------------------------------------------------------------------- */

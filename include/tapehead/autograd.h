@@ -17,6 +17,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef struct th_tape th_tape;
 typedef struct th_var th_var;
@@ -392,6 +393,7 @@ th_var *th_here(th_var *made, const char *file, int line);
 #define th_apply(...) th_here(th_apply(__VA_ARGS__), __FILE__, __LINE__)
 #endif
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

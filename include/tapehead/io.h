@@ -18,6 +18,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
@@ -234,6 +235,7 @@ void th_metrics_close(th_metrics *metrics); /* NULL: nothing */
 th_status th_metrics_read(const char *path, const char *key, int64_t **steps, double **values, size_t *count,
                           th_error *error);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -18,6 +18,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- measures -------------------------------------------------------------------------------- */
 
@@ -144,6 +145,7 @@ typedef struct th_comparison {
 th_status th_bootstrap_compare(const th_bootstrap *bootstrap, const th_counts *a, const th_counts *b,
                                int64_t count, th_comparison *comparisons, th_error *error);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

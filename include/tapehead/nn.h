@@ -12,6 +12,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- parameters -------------------------------------------------------------------------------- */
 
@@ -570,6 +571,7 @@ th_status th_transformer_greedy(const th_transformer *model, th_tape *tape, cons
                                 const int32_t *source_length, int32_t begin, int32_t end,
                                 const th_tensor *out, th_error *error);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

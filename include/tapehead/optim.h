@@ -7,6 +7,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef struct th_adam_config {
   double beta1, beta2; /* decay of the two moments; 0, 0: 0.9, 0.98 (Vaswani et al. 2017, section 5.3) */
@@ -92,6 +93,7 @@ typedef struct th_schedule {
 
 double th_schedule_rate(const th_schedule *schedule, int64_t step); /* of update number `step`, from 1 */
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -21,6 +21,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- context --------------------------------------------------------------------------------- */
 
@@ -187,6 +188,7 @@ typedef struct th_likeness {
 th_status th_plot_likeness(th_plot *plot, const char *path, const th_likeness *panels, int count,
                            const char *const *group_names, int groups, const char *title, th_error *error);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -12,6 +12,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- heads ----------------------------------------------------------------------------------------------- */
 
@@ -280,6 +281,7 @@ th_status th_study_rollout(const th_transformer *model, th_tape *tape, const th_
                            th_rollout *made, th_error *error);
 void th_rollout_free(th_rollout *rollout);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

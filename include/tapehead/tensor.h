@@ -11,6 +11,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+/* Between push and pop stands what the shared library shows, in this header as in the others. */
+#pragma GCC visibility push(default)
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
@@ -165,6 +167,7 @@ void th_fill(const th_tensor *tensor, double value);
 
 const char *th_blas_kernels(void); /* which processor's kernels OpenBLAS runs, e.g. "Haswell" */
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
