@@ -4,6 +4,7 @@
 #   make MODE=asan      build/asan, with AddressSanitizer and UndefinedBehaviorSanitizer
 #   make MODE=coverage  build/coverage, which counts the lines that run
 #   make CC=clang       build/release-clang
+#   make MPI=1          build/mpi, whose program trains with several processes: docs/mpi.md
 #   make ARCH=x86-64-v2 for a processor other than this one
 
 MODE ?= release
@@ -13,7 +14,7 @@ CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 # V=1 shows every command in full.
 Q := $(if $(V),,@)
 
-name := $(MODE)$(if $(filter gcc,$(CC)),,-$(notdir $(CC)))
+name := $(if $(MPI),mpi$(if $(filter release,$(MODE)),,-$(MODE)),$(MODE))$(if $(filter gcc,$(CC)),,-$(notdir $(CC)))
 B := build/$(name)
 
 optimise_release := -O3 -g
@@ -30,7 +31,11 @@ endif
 packages := openblas:libopenblas-dev sleef:libsleef-dev libpng:libpng-dev freetype2:libfreetype-dev \
             fontconfig:libfontconfig-dev jansson:libjansson-dev libutf8proc:libutf8proc-dev popt:libpopt-dev \
             criterion:libcriterion-dev
+ifdef MPI
+packages += ompi-c:libopenmpi-dev command=mpirun:openmpi-bin
+endif
 modules := $(foreach p,$(packages),$(firstword $(subst :, ,$(p))))
+modules := $(filter-out command=%,$(modules))
 modules_run := $(filter-out criterion,$(modules))
 
 warnings := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
@@ -41,7 +46,7 @@ cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -fno-math-errno -fno-tr
 external = $(shell pkg-config --cflags $(modules) 2>/dev/null)
 libraries = $(shell pkg-config --libs $(modules_run) 2>/dev/null) -lm -lpthread
 
-library_c := $(wildcard src/*/*.c)
+library_c := $(filter-out src/ranks/$(if $(MPI),alone,mpi).c,$(wildcard src/*/*.c))
 program_c := $(wildcard examples/translate/*.c)
 single_c := $(wildcard examples/*.c)
 # Loaded into the program by the tests that let its calls fail; no part of the tests themselves.

@@ -15,6 +15,8 @@ void th_tape_draws_from(th_tape *tape, uint64_t draws);
 /* out fails as a branch has failed on the inner tape, and where. Always false. */
 bool th_fail_as(th_var *out, const th_tape *inner);
 
+/* Of a stream that gives each row of a batch equally many numbers, `count` to those on the tape: how many come before them. */
+int64_t th_tape_before(const th_tape *tape, int64_t count);
 th_random th_tape_draw(th_tape *tape); /* a fresh stream: the same for the same seed, step and order of ops */
 
 /* A copy of integer ids [..] in the tape's memory, each from least to n - 1. NULL after th_fail. */

@@ -1,0 +1,38 @@
+/* What several ranks do together in one training. Rank 0 leads: it alone writes files, prints, evaluates and holds the lock. All
+ * take every step alike, so each function here is called by all of them. With one rank most do nothing. */
+#ifndef TRANSLATE_SHARE_H
+#define TRANSLATE_SHARE_H
+
+#include "run.h"
+
+/* Joins the ranks of this training. What the others print goes nowhere. */
+th_status share_join(th_ranks **ranks, th_error *error);
+
+/* TH_OK where it is that of all ranks. Else the failure of the first rank that has one, with its line on that rank, and on all
+ * others an empty one. */
+th_status share_status(th_ranks *ranks, th_status mine, th_error *error);
+
+/* Sees that a run has parts for all ranks, before it is written: raises --parts where nobody has said otherwise. */
+th_status share_parts(settings *s, const th_ranks *ranks, th_error *error);
+/* An error where the ranks do not have the same settings, data and weights. */
+th_status share_alike(const run *r, th_ranks *ranks, th_error *error);
+/* A run, new or read back, becomes one that these ranks train: each keeps its pieces of Adam's moments alone. */
+th_status share_run(run *r, th_ranks *ranks, th_error *error);
+
+bool share_is_split(const run *r); /* there are several */
+bool share_leads(const run *r);
+bool share_stops(const run *r); /* a signal has asked for it, and all ranks know */
+/* Adam's moments, whole: adam's own of a run that is not shared, else made; share_moments_free. */
+th_status share_moments(const run *r, th_tensor moment[2], th_error *error);
+void share_moments_free(const run *r, th_tensor moment[2]);
+
+/* At the end of a step: loss [parts], of which each rank has its own and 0 elsewhere, becomes that of all. What this rank
+ * could not do ends the step for all; so does a signal to any of them: it becomes r->stop. */
+th_status share_step(run *r, double *loss, th_status mine, th_error *error);
+/* What rank 0 has found out about the run, or that it could not. */
+th_status share_history(run *r, th_status mine, th_error *error);
+
+/* How much was sent, and waited for, in so many steps. */
+void share_report(const run *r, int64_t steps, double seconds);
+
+#endif
