@@ -31,8 +31,8 @@ th_status share_join(th_ranks **ranks, th_error *error) {
 static th_status first_failure(const th_ranks *ranks, const double *numbers, th_error *error) {
   for (int r = 0; r < th_ranks_count(ranks); r++) {
     if (numbers[r] == 0) continue;
-    if (r != th_ranks_rank(ranks)) th_error_set(error, (th_status)numbers[r], "%s", "");
-    return (th_status)numbers[r];
+    th_status status = (th_status)numbers[r];
+    return r == th_ranks_rank(ranks) ? status : th_error_set(error, status, "%s", "");
   }
   return TH_OK;
 }
@@ -186,6 +186,14 @@ th_status share_history(run *r, th_status mine, th_error *error) {
   if (share_leads(r)) return mine;
   r->history = told.history;
   return told.status ? th_error_set(error, told.status, "%s", "") : TH_OK;
+}
+
+th_status share_lost(const run *r, th_status status, th_error *error) {
+  th_error why = *error;
+  if (!status || !th_ranks_lost(r->ranks)) return status;
+  if (!share_leads(r)) return th_error_set(error, TH_EIO, "%s", "");
+  return th_error_set(error, TH_EIO, "%s; the last checkpoint is kept: train --out %s goes on from it", why.text,
+                      r->directory);
 }
 
 void share_report(const run *r, int64_t steps, double seconds) {

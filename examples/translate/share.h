@@ -32,6 +32,8 @@ th_status share_step(run *r, double *loss, th_status mine, th_error *error);
 /* What rank 0 has found out about the run, or that it could not. */
 th_status share_history(run *r, th_status mine, th_error *error);
 
+/* What rank 0 says where another is gone, and the others do not; else `status`. */
+th_status share_lost(const run *r, th_status status, th_error *error);
 /* How much was sent, and waited for, in so many steps. */
 void share_report(const run *r, int64_t steps, double seconds);
 

@@ -185,7 +185,7 @@ static th_status train_run(run *r, bool resumed, th_error *error) {
   introduce(r, resumed);
   double started = seconds_now();
   int64_t first_step = r->step;
-  status = train(r, metrics, error);
+  status = share_lost(r, train(r, metrics, error), error);
   if (metrics) th_metrics_close(metrics);
   if (status || !share_leads(r)) return status;
   share_report(r, r->step - first_step, seconds_now() - started);

@@ -23,6 +23,7 @@ th_status th_ranks_join(th_ranks **ranks, th_error *error);
 void th_ranks_leave(th_ranks *ranks, bool together);
 int th_ranks_rank(const th_ranks *ranks); /* which one this is, from 0 */
 int th_ranks_count(const th_ranks *ranks);
+bool th_ranks_lost(const th_ranks *ranks); /* after such a failure */
 /* How many parts to cut a batch into (below), where nobody says: 1 without MPI, and with it enough for a few ranks, however many
  * there are now. */
 int th_ranks_parts(void);

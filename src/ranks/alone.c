@@ -17,6 +17,7 @@ void th_ranks_leave(th_ranks *ranks, bool together) { (void)together, free(ranks
 
 int th_ranks_rank(const th_ranks *ranks) { return (void)ranks, 0; }
 int th_ranks_count(const th_ranks *ranks) { return (void)ranks, 1; }
+bool th_ranks_lost(const th_ranks *ranks) { return (void)ranks, false; }
 int th_ranks_parts(void) { return 1; }
 void th_ranks_ask(th_ranks *ranks, bool (*keep_waiting)(void)) { (void)ranks, (void)keep_waiting; }
 

@@ -18,7 +18,7 @@ struct th_ranks {
   MPI_Datatype line;
   int rank, count;
   bool (*keep_waiting)(void);
-  bool failed;
+  bool lost;
   one_call slot[TH_RANKS_SLOTS];
   int *numbers; /* [slots, 4, ranks]: what the slots point into */
   int used;     /* slots that may be at work lie below */
@@ -36,7 +36,7 @@ static th_status check(th_ranks *ranks, int code, const char *what, th_error *er
   char text[MPI_MAX_ERROR_STRING] = "";
   int length;
   if (code == MPI_SUCCESS) return TH_OK;
-  ranks->failed = true;
+  ranks->lost = true;
   MPI_Error_string(code, text, &length);
   return th_error_set(error, TH_EIO, "rank %d of %d: %s: %s", ranks->rank, ranks->count, what, text);
 }
@@ -75,7 +75,7 @@ th_status th_ranks_join(th_ranks **made, th_error *error) {
 /* MPI_Finalize waits for all: not for who does not come. */
 void th_ranks_leave(th_ranks *ranks, bool together) {
   if (!ranks) return;
-  if (together && !ranks->failed) {
+  if (together && !ranks->lost) {
     MPI_Type_free(&ranks->line);
     MPI_Comm_free(&ranks->comm);
     MPI_Finalize();
@@ -86,6 +86,7 @@ void th_ranks_leave(th_ranks *ranks, bool together) {
 
 int th_ranks_rank(const th_ranks *ranks) { return ranks->rank; }
 int th_ranks_count(const th_ranks *ranks) { return ranks->count; }
+bool th_ranks_lost(const th_ranks *ranks) { return ranks->lost; }
 int th_ranks_parts(void) { return PARTS; }
 void th_ranks_ask(th_ranks *ranks, bool (*keep_waiting)(void)) { ranks->keep_waiting = keep_waiting; }
 th_ranks_meter th_ranks_read_meter(const th_ranks *ranks) { return ranks->meter; }
@@ -97,7 +98,7 @@ static th_status wait_for(th_ranks *ranks, MPI_Request *request, th_error *error
     th_status status = check(ranks, MPI_Test(request, &done, MPI_STATUS_IGNORE), "waiting for the others", error);
     if (status) return status;
     if (done || !ranks->keep_waiting || ranks->keep_waiting()) continue;
-    ranks->failed = true;
+    ranks->lost = true;
     return th_error_set(error, TH_EIO, "rank %d of %d: another rank is gone", ranks->rank, ranks->count);
   }
   return TH_OK;
