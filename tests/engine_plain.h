@@ -126,8 +126,10 @@ static inline bool plain_sees(const th_mask *mask, const th_tensor *scores, cons
   if (!mask) return true;
   if (mask->causal && index[last] > index[last - 1] + scores->shape[last] - scores->shape[last - 1])
     return false;
-  int64_t ahead = index[last] - index[last - 1] - (scores->shape[last] - scores->shape[last - 1]);
-  if (mask->window && (ahead >= mask->window || -ahead >= mask->window)) return false;
+  int64_t ahead =
+      !mask->window ? 0 : index[last] - index[last - 1] - (scores->shape[last] - scores->shape[last - 1]);
+  if (mask->window && (ahead >= mask->window || -ahead >= mask->window))
+    return false; /* a single row has none */
   if (mask->key_length && index[last] >= mask->key_length[index[0]]) return false;
   if (!mask->allowed) return true;
   int64_t place = 0;

@@ -797,6 +797,87 @@ Test(autograd, a_view_of_ones_own_needs_no_backward) {
   desk_close(&d);
 }
 
+/* ---- profile -------------------------------------------------------------------------------------- */
+
+static th_var *squared(th_var *x, th_var *const *others, const void *context) {
+  (void)others, (void)context;
+  return th_mul(x, x);
+}
+
+typedef struct wanted_event {
+  const char *name;
+  bool backward;
+  int depth;
+  double flops, bytes;
+} wanted_event;
+
+Test(autograd, a_profile_has_an_event_for_each_op_and_whatever_else_is_named) {
+  /* x [2,3], w [4,3], in double */
+  static const wanted_event wanted[] = {{"all", false, 0, 0, 0},
+                                        {"linear", false, 1, 2 * 2 * 3 * 4, 8 * (6 + 12 + 8)},
+                                        {"reshape", false, 1, 0, 0},
+                                        {"recompute", false, 1, 0, 8 * (8 + 8)},
+                                        {"mul", false, 2, 0, 8 * 3 * 8},
+                                        {"sum", false, 1, 0, 8 * (8 + 1)},
+                                        {"sum", true, 1, 0, 8 * (3 * 8 + 1)},
+                                        {"recompute", true, 1, 0, 8 * (3 * 8 + 8)},
+                                        {"mul", false, 2, 0, 8 * 3 * 8},
+                                        {"mul", true, 2, 0, 8 * (2 * 3 * 8 + 8)},
+                                        {"linear", true, 1, 2 * 2 * 3 * 4, 8 * (6 + 3 * 12 + 8)}};
+  desk d = desk_open();
+  th_tensor x = desk_counted(&d, TH_F64, SHAPE(2, 3)), w = desk_counted(&d, TH_F64, SHAPE(4, 3)), gw;
+  th_profile *profile = th_profile_new();
+  th_tape_profile(d.tape, profile);
+  th_profile_begin(profile, "all");
+  th_var *y = th_linear(th_constant(d.tape, &x), desk_leaf(&d, &w, &gw), NULL); /* x wants no gradient */
+  y = th_sum(th_recompute(th_reshape(y, 1, (int64_t[]){8}), 0, NULL, squared, NULL, 0), TH_ALL_AXES, false);
+  th_backward(y, NULL);
+  th_profile_end(profile);
+  th_tape_profile(d.tape, NULL);
+  th_neg(y); /* nobody looks any more */
+  expect_no_error(d.tape);
+  int64_t count;
+  const th_profile_event *e = th_profile_events(profile, &count);
+  cr_assert_eq(count, (int64_t)(sizeof wanted / sizeof *wanted));
+  double inside = 0, now = 0;
+  for (int i = 0; i < count; i++) {
+    cr_expect_str_eq(e[i].name, wanted[i].name);
+    cr_expect(e[i].backward == wanted[i].backward && e[i].depth == wanted[i].depth, "%s", e[i].name);
+    cr_expect(e[i].flops == wanted[i].flops, "%s: %g flops", e[i].name, e[i].flops);
+    cr_expect(e[i].bytes == wanted[i].bytes, "%s: %g bytes", e[i].name, e[i].bytes);
+    cr_expect(e[i].begin >= now && e[i].self >= 0 && e[i].self <= e[i].seconds, "%s", e[i].name);
+    now = e[i].begin;
+    inside += e[i].self;
+  }
+  cr_expect(fabs(inside - e[0].seconds) < 1e-9, "what events take by themselves is what all takes");
+  th_profile_free(profile);
+  desk_close(&d);
+}
+
+Test(autograd, a_profile_counts_the_products_of_attention_and_matmul) {
+  desk d = desk_open();
+  th_tensor q = desk_counted(&d, TH_F64, SHAPE(2, 4, 5, 3)), k = desk_counted(&d, TH_F64, SHAPE(2, 4, 7, 3)),
+            v = desk_counted(&d, TH_F64, SHAPE(2, 4, 7, 6)), g;
+  th_profile *profile = th_profile_new();
+  int64_t count;
+  double flops[2] = {0};
+  th_tape_profile(d.tape, profile);
+  th_var *a = th_attention(desk_leaf(&d, &q, &g), th_constant(d.tape, &k), th_constant(d.tape, &v), NULL);
+  th_var *y = th_matmul(a, th_transpose(th_constant(d.tape, &v)));
+  th_backward(th_sum(y, TH_ALL_AXES, false), NULL);
+  const th_profile_event *e = th_profile_events(profile, &count);
+  for (int64_t i = 0; i < count; i++) flops[e[i].backward] += e[i].flops;
+  const double scores = 2 * 4 * 5 * 7;
+  cr_expect_eq(flops[0], 2 * scores * (3 + 6) + 2 * scores * 6);
+  cr_expect_eq(flops[1], 2 * 2 * scores * (3 + 6) + 2 * scores * 6);
+  expect_no_error(d.tape);
+  th_profile_end(profile); /* one too many does no harm */
+  th_tape_profile(d.tape, NULL);
+  th_profile_free(profile);
+  th_profile_free(NULL);
+  desk_close(&d);
+}
+
 /* ---- inputs of any layout -------------------------------------------------------------------- */
 
 Test(autograd, a_constant_may_be_a_view_that_repeats_itself) {

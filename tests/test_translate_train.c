@@ -41,6 +41,44 @@ Test(translate_train, how_often_it_reports_or_saves_changes_nothing) {
   assert_same_run("one", "two");
 }
 
+/* ---- a profile ---------------------------------------------------------------------------------------- */
+
+Test(translate_train, a_profile_says_where_the_time_goes_and_changes_nothing_else) {
+  works("train " SMALL " --steps 30 --out one");
+  works("train " SMALL " --steps 30 --profile 15 --out two");
+  static const char *const rows[] = {"\nlinear backward ", "\nattention ", "\nAdam ", "\nbatches ",
+                                     "\na step "};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    cr_expect(strstr(last.out, rows[i]), "no row%s in: %s", rows[i], last.out);
+  cr_expect(strstr(last.out,
+                   "\n15 steps profiled; a trace of each op, for ui.perfetto.dev or chrome://tracing: "
+                   "two/profile.json\n"));
+  json_error_t where;
+  json_t *trace = json_load_file("two/profile.json", JSON_REJECT_DUPLICATES, &where), *event;
+  cr_assert_not_null(trace, "%s", where.text);
+  size_t i;
+  int steps = 0, linears = 0;
+  json_array_foreach (json_object_get(trace, "traceEvents"), i, event) {
+    const char *name = json_string_value(json_object_get(event, "name"));
+    cr_assert(json_number_value(json_object_get(event, "dur")) >= 0);
+    steps += !strcmp(name, "step"), linears += !strcmp(name, "linear");
+  }
+  cr_expect_eq(steps, 15);
+  cr_expect(linears > 0 && linears % 15 == 0);
+  json_decref(trace);
+  cr_assert_eq(unlink("two/profile.json"), 0);
+  assert_same_run("one", "two");
+}
+
+Test(translate_train, a_profile_of_no_steps_is_refused_or_said) {
+  cr_assert_eq(translate("train " SMALL " --steps 2 --profile 0 --out x"), 2);
+  assert_complains(2, "--profile 0: want a whole number from 1 to 1000");
+  works("train " SMALL " --steps 2 --out x");
+  works("train --out x --profile 5");
+  cr_expect(strstr(last.out, "no step profiled: the run has none left\n"));
+  cr_expect_not(exists("x/profile.json"));
+}
+
 /* ---- numbers that are none --------------------------------------------------------------------------- */
 
 #define DIVERGING "train " SMALL " --rate 100 --weight-decay 10 --schedule constant --warmup 1 --steps 40"

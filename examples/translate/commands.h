@@ -71,6 +71,14 @@ void introduce(const run *r, bool resumed);
 th_status summarise(run *r, double seconds, int64_t first_step, th_error *error);
 void summarise_stop(const run *r); /* of a run that is to go on */
 
+/* --profile: the run profiles so many steps, from the first after a warm-up on; the report prints a table, and writes
+ * profile.json. Without it all of these do nothing. */
+th_status profile_begin(run *r, int64_t steps, th_error *error);
+void profile_step(run *r);                    /* a step begins */
+void profile_phase(run *r, const char *name); /* and this part of it, which ends the part before */
+void profile_step_end(run *r);
+th_status profile_report(run *r, th_error *error);
+
 /* What is due after an update: validation, report, checkpoint, in this order. */
 th_status keep_up(run *r, th_metrics *metrics, progress *p, th_error *error);
 

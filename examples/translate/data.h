@@ -48,7 +48,7 @@ typedef struct batch {
   th_tensor source, input, output; /* TH_I32 [B,S], [B,T], [B,T]; padding in output is -1 */
   int32_t *source_length;          /* [B] */
   int64_t tokens;                  /* of output that count */
-  int64_t first;                  /* of a part: its first sequence's place in the whole batch */
+  int64_t first;                   /* of a part: its first sequence's place in the whole batch */
   int32_t *memory;
 } batch;
 /* Room for `capacity` sequences of at most `longest` tokens a side; for any batch that training makes. */

@@ -66,6 +66,7 @@ static bool is_pairs(const settings *s) { return !strcmp(s->task, "pairs"); }
 
 void run_free(run *r) {
   th_sharing_free(r->sharing);
+  th_profile_free(r->profile.all);
   th_tape_free(r->tape);
   th_pool_free(r->pool);
   th_adam_free(&r->adam);

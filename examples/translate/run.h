@@ -26,10 +26,15 @@ typedef struct run {
   history history;
   th_pool *pool;
   th_tape *tape;
-  int64_t step; /* updates made */
-  th_ranks *ranks;     /* who trains it, borrowed, and how they share: share.h; NULL: not in training */
+  int64_t step;    /* updates made */
+  th_ranks *ranks; /* who trains it, borrowed, and how they share: share.h; NULL: not in training */
   th_sharing *sharing;
   int stop; /* the signal on which they have agreed to end */
+  struct {
+    th_profile *all, *now; /* NULL without --profile; now: NULL in steps that are not profiled */
+    int64_t from, steps;
+    bool in_phase;
+  } profile;
 } run;
 
 /* The name of a file in the run's directory. */

@@ -269,7 +269,9 @@ static th_status take_recipe(const char *path, settings *s, given *g, th_error *
 
 /* ---- the command line -------------------------------------------------------------------------------- */
 
-enum { OPTION_OUT = 1, OPTION_RECIPE, OPTION_ROW };
+enum { OPTION_OUT = 1, OPTION_RECIPE, OPTION_PROFILE, OPTION_ROW };
+#define OPTIONS_FIRST (OPTION_ROW - 1) /* before those of the rows */
+#define PROFILE_MAX 1000
 
 #define HELP_TEXT 200
 
@@ -292,17 +294,20 @@ static void fill_options(struct poptOption *options, char help[][HELP_TEXT]) {
                                              "DIR"},
                                             {"recipe", '\0', POPT_ARG_STRING, NULL, OPTION_RECIPE,
                                              "settings from FILE, a JSON object as in config.json; flags win",
-                                             "FILE"}},
+                                             "FILE"},
+                                            {"profile", '\0', POPT_ARG_STRING, NULL, OPTION_PROFILE,
+                                             "say where the time of N steps goes: a table, and profile.json",
+                                             "N"}},
                                  last[] = {POPT_AUTOHELP POPT_TABLEEND};
   memcpy(options, first, sizeof first);
   for (int i = 0; i < ROWS; i++) {
     const setting *row = &table[i];
     write_help(row, help[i], HELP_TEXT);
     const char *value = row->kind == TEXT && row->choices ? row->choices : values[row->kind];
-    options[i + 2] =
+    options[i + OPTIONS_FIRST] =
         (struct poptOption){row->name, '\0', POPT_ARG_STRING, NULL, OPTION_ROW + i, help[i], value};
   }
-  memcpy(options + ROWS + 2, last, sizeof last);
+  memcpy(options + ROWS + OPTIONS_FIRST, last, sizeof last);
 }
 
 typedef struct command {
@@ -326,6 +331,11 @@ static th_status take_option(void *context, int option, const char *text, th_err
     strcpy(c->recipe, text);
     return TH_OK;
   }
+  if (option == OPTION_PROFILE) { /* no row: it is not saved */
+    const setting profile = {
+        .name = "profile", .kind = WHOLE, .offset = AT(profile), .low = 1, .high = PROFILE_MAX};
+    return set_from_text(c->s, &profile, text, error);
+  }
   c->g->flag[option - OPTION_ROW] = true;
   return set_from_text(c->s, &table[option - OPTION_ROW], text, error);
 }
@@ -348,7 +358,7 @@ static th_status check_together(const settings *s, const given *g, const char *o
 
 th_status settings_parse(int argc, const char **argv, settings *s, given *g, char out[PATH_TEXT],
                          th_error *error) {
-  struct poptOption options[ROWS + 4];
+  struct poptOption options[ROWS + OPTIONS_FIRST + 2];
   char help[ROWS][HELP_TEXT];
   memset(s, 0, sizeof *s);
   memset(g, 0, sizeof *g);

@@ -34,6 +34,7 @@ typedef struct settings {
   char schedule[16], decay[16];
   int64_t seed, threads, report_every, save_every, snapshot_every;
   int64_t validate_every, validate_most, patience, average;
+  int64_t profile; /* of the command, not of the run: steps to profile, 0: none */
 } settings;
 
 /* Which settings a person gave, one flag per row of the table. */

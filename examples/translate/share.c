@@ -67,14 +67,15 @@ bool share_leads(const run *r) { return !r->ranks || th_ranks_rank(r->ranks) == 
 th_status share_parts(settings *s, const th_ranks *ranks, th_error *error) {
   int count = th_ranks_count(ranks);
   if (count > s->batch)
-    return th_error_set(error, TH_EINVAL, "--batch %lld: fewer sequences than the %d ranks that are to share them",
+    return th_error_set(error, TH_EINVAL,
+                        "--batch %lld: fewer sequences than the %d ranks that are to share them",
                         (long long)s->batch, count);
   if (s->parts > s->batch)
     return th_error_set(error, TH_EINVAL, "--parts %lld: more than the %lld sequences of a batch",
                         (long long)s->parts, (long long)s->batch);
   if (s->parts >= count) return TH_OK;
-  printf("batches are cut into %d parts instead of %lld, one for each rank: results differ in rounding\n", count,
-         (long long)s->parts);
+  printf("batches are cut into %d parts instead of %lld, one for each rank: results differ in rounding\n",
+         count, (long long)s->parts);
   s->parts = count;
   return TH_OK;
 }
@@ -104,9 +105,10 @@ th_status share_alike(const run *r, th_ranks *ranks, th_error *error) {
   uint64_t mine = sum_of(r), first = mine;
   th_status status = th_ranks_tell(ranks, &first, sizeof first, error);
   if (!status && mine != first)
-    status = th_error_set(error, TH_EINVAL,
-                          "rank %d was given other settings, data or weights than rank 0: want the same for all",
-                          th_ranks_rank(ranks));
+    status =
+        th_error_set(error, TH_EINVAL,
+                     "rank %d was given other settings, data or weights than rank 0: want the same for all",
+                     th_ranks_rank(ranks));
   return status;
 }
 
@@ -192,8 +194,8 @@ th_status share_lost(const run *r, th_status status, th_error *error) {
   th_error why = *error;
   if (!status || !th_ranks_lost(r->ranks)) return status;
   if (!share_leads(r)) return th_error_set(error, TH_EIO, "%s", "");
-  return th_error_set(error, TH_EIO, "%s; the last checkpoint is kept: train --out %s goes on from it", why.text,
-                      r->directory);
+  return th_error_set(error, TH_EIO, "%s; the last checkpoint is kept: train --out %s goes on from it",
+                      why.text, r->directory);
 }
 
 void share_report(const run *r, int64_t steps, double seconds) {

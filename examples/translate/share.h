@@ -12,6 +12,10 @@ th_status share_join(th_ranks **ranks, th_error *error);
  * others an empty one. */
 th_status share_status(th_ranks *ranks, th_status mine, th_error *error);
 
+/* The run in `out`, new or gone on with (*resumed), for all ranks to train. */
+th_status share_begin(run *r, const char *out, settings *asked, const given *flags, th_ranks *ranks,
+                      bool *resumed, th_error *error);
+
 /* Sees that a run has parts for all ranks, before it is written: raises --parts where nobody has said otherwise. */
 th_status share_parts(settings *s, const th_ranks *ranks, th_error *error);
 /* An error where the ranks do not have the same settings, data and weights. */

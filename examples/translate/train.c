@@ -1,6 +1,5 @@
 /* translate train: the training loop. */
 #include "commands.h"
-#include "lock.h"
 #include "share.h"
 
 #include <math.h>
@@ -11,9 +10,9 @@
 
 /* What an update is made of. */
 typedef struct work {
-  batch *batches;  /* [accumulate] */
-  int64_t tokens;  /* in all of them */
-  double *loss;    /* [parts]: of the tokens in each part of the batches, over `tokens` */
+  batch *batches; /* [accumulate] */
+  int64_t tokens; /* in all of them */
+  double *loss;   /* [parts]: of the tokens in each part of the batches, over `tokens` */
 } work;
 
 /* Forward and backward of part `b` of batch `number`: adds to the gradients its share of the update's, which is its
@@ -107,14 +106,18 @@ static th_status train_step(run *r, work *w, th_error *error) {
   th_schedule schedule = settings_schedule(&r->settings);
   th_tensor values = th_params_values(r->model->params);
   double norm = 0, loss = 0;
+  profile_phase(r, "batches");
   th_status status = fill_batches(r, w, error);
+  profile_phase(r, "forward and backward");
   if (!status) status = add_gradients(r, w, error);
+  profile_phase(r, "clip");
   status = share_step(r, w->loss, status, error);
   if (!status) status = th_sharing_clip(r->sharing, r->settings.clip, &norm, error);
   if (status) return status;
 
   for (int64_t p = 0; p < r->settings.parts; p++) loss += w->loss[p];
   if (!isfinite(norm) || !isfinite(loss)) return not_finite(r, w, error);
+  profile_phase(r, "Adam");
   th_adam_update(&r->adam, th_schedule_rate(&schedule, r->step + 1), r->pool);
   if ((status = th_sharing_spread(r->sharing, &values, error))) return status;
   if (r->ema.values.data) th_ema_update(&r->ema, r->pool);
@@ -148,10 +151,13 @@ static th_status train(run *r, th_metrics *metrics, th_error *error) {
   th_status status = work_new(&w, r, error), kept = TH_OK;
   progress_start(&p, r);
   while (!status && !kept && !run_ended(r) && !share_stops(r)) {
+    profile_step(r);
     if ((status = train_step(r, &w, error))) break;
+    profile_step_end(r);
     progress_step(&p, r, w.tokens);
     kept = keep_up(r, metrics, &p, error);
   }
+  profile_step_end(r);
   progress_clear(&p);
   work_free(&w, r);
   if (kept) return kept; /* the checkpoint before it stands: from there the same is done again, and whole */
@@ -188,63 +194,11 @@ static th_status train_run(run *r, bool resumed, th_error *error) {
   status = share_lost(r, train(r, metrics, error), error);
   if (metrics) th_metrics_close(metrics);
   if (status || !share_leads(r)) return status;
+  if ((status = profile_report(r, error))) return status;
   share_report(r, r->step - first_step, seconds_now() - started);
   if (run_ended(r)) return summarise(r, seconds_now() - started, first_step, error);
   summarise_stop(r);
   return TH_OK;
-}
-
-/* The run in `out`, with the settings that may change taken over. */
-static th_status go_on(run *r, const char *out, const settings *asked, const given *flags, th_ranks *ranks,
-                       th_error *error) {
-  th_status status = run_open(r, out, asked, flags, RUN_TRAIN, error);
-  if (status) return status;
-  if (r->step > r->settings.steps)
-    status = th_error_set(error, TH_EINVAL, "--steps %lld: the run in %s has made %lld already",
-                          (long long)r->settings.steps, out, (long long)r->step);
-  if (!status) status = share_parts(&r->settings, ranks, error);
-  if (status) run_free(r);
-  return status;
-}
-
-static th_status start(run *r, const char *out, settings *asked, const given *flags, th_ranks *ranks,
-                       th_error *error) {
-  settings_defaults(asked, flags);
-  th_status status = share_parts(asked, ranks, error);
-  return status ? status : run_new(r, asked, out, error);
-}
-
-static th_status take_directory(const char *out, bool resumed, th_error *error) {
-  th_status status = resumed ? lock_take(out, error) : TH_OK; /* a new one is locked where it is made */
-  if (!status) leftovers_remove(out);
-  return status;
-}
-
-/* Settings that changed are for good: what goes on with the run later finds them. */
-static th_status write_directory(run *r, bool resumed, th_error *error) {
-  char path[PATH_TEXT];
-  return resumed ? settings_save(&r->settings, run_path(r, path, "config.json"), error) : run_begin(r, error);
-}
-
-/* The run in `out`, on every rank; what is written is written by rank 0. */
-static th_status make_run(run *r, const char *out, settings *asked, const given *flags, th_ranks *ranks,
-                          bool *resumed, th_error *error) {
-  bool leads = th_ranks_rank(ranks) == 0, made = false;
-  *resumed = run_exists(out);
-  th_status status = th_ranks_tell(ranks, resumed, sizeof *resumed, error);
-  if (!status && leads) status = take_directory(out, *resumed, error);
-  if ((status = share_status(ranks, status, error))) return status;
-  status = *resumed ? go_on(r, out, asked, flags, ranks, error) : start(r, out, asked, flags, ranks, error);
-  made = !status;
-  status = share_status(ranks, status, error);
-  if (!status) status = share_status(ranks, share_alike(r, ranks, error), error);
-  if (!status) {
-    stop_on_signals();
-    status = share_status(ranks, leads ? write_directory(r, *resumed, error) : TH_OK, error);
-  }
-  if (!status) status = share_status(ranks, share_run(r, ranks, error), error);
-  if (status && made) run_free(r);
-  return status;
 }
 
 th_status train_command(int argc, const char **argv, th_error *error) {
@@ -258,8 +212,10 @@ th_status train_command(int argc, const char **argv, th_error *error) {
   th_status joined = share_join(&ranks, status ? NULL : error);
   if (joined) return status ? status : joined;
   status = share_status(ranks, status, error);
-  if (!status && !(status = make_run(&r, out, &asked, &flags, ranks, &resumed, error))) {
-    status = train_run(&r, resumed, error);
+  if (!status && !(status = share_begin(&r, out, &asked, &flags, ranks, &resumed, error))) {
+    status = share_leads(&r) ? profile_begin(&r, asked.profile, error) : TH_OK;
+    status = share_status(ranks, status, error);
+    if (!status) status = train_run(&r, resumed, error);
     bool stopped = !status && !run_ended(&r);
     run_free(&r);
     if (stopped) {

@@ -21,6 +21,7 @@ extern "C" {
 typedef struct th_tape th_tape;
 typedef struct th_var th_var;
 typedef struct th_op th_op;
+typedef struct th_profile th_profile;
 
 /* A tensor on a tape. It and all its memory belong to the tape, until th_tape_reset. */
 struct th_var {
@@ -67,6 +68,10 @@ void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step);
 /* Only rows [first, first + rows) of a batch stand on the tape: dropout treats each as it would in the whole batch, where
  * the sequences are padded alike and rows are the first axis. rows 0, as at the start: all do. */
 void th_tape_rows(th_tape *tape, int64_t first, int64_t rows);
+
+/* On: an event for each op, forward and backward, is added to the profile, which is borrowed; NULL: off. Two calls of the
+ * clock an event are all it costs. See th_profile_new. */
+void th_tape_profile(th_tape *tape, th_profile *profile);
 
 /* A leaf without gradient over the caller's memory, which must live until the reset. */
 th_var *th_constant(th_tape *tape, const th_tensor *value);
@@ -254,6 +259,28 @@ th_var *th_stream(th_var *x); /* a copy of x, as a stream begins */
 th_var *th_reversible(th_var *a, th_var *b, int more, th_var *const *others, th_branch *branch,
                       const void *context, size_t bytes);
 th_var *th_streams_end(th_var *a, th_var *b);
+
+/* ---- where the time goes ----------------------------------------------------------------------------- */
+
+typedef struct th_profile_event {
+  const char *name; /* of the op, or what th_profile_begin said */
+  bool backward;
+  int depth;             /* how many events it is in */
+  double begin, seconds; /* since th_profile_new */
+  double self;           /* seconds without those of the events in it */
+  double flops; /* of the matrix products of linear, matmul and attention, masks not counted; 0: none */
+  double bytes; /* an op's inputs and result, and in backward their gradients; 0: a view, or no op */
+  int ndim;     /* the result's shape */
+  int64_t shape[TH_MAX_DIMS];
+} th_profile_event;
+/* Of one thread, like a tape. NULL: no memory. An event that finds no memory is left out. */
+th_profile *th_profile_new(void);
+void th_profile_free(th_profile *profile); /* NULL is fine; no tape may have it any more */
+/* Around anything else: begin and end nest. `name` must live as long as the profile. NULL is fine. */
+void th_profile_begin(th_profile *profile, const char *name);
+void th_profile_end(th_profile *profile);
+/* In order of their beginnings; until the profile changes. */
+const th_profile_event *th_profile_events(const th_profile *profile, int64_t *count);
 
 /* ---- an op of your own ------------------------------------------------------------------------------
  * See examples/own_op.c. */

@@ -63,8 +63,9 @@ th_ranks_meter th_ranks_read_meter(const th_ranks *ranks);
 typedef struct th_sharing th_sharing;
 
 /* `params` are made, and borrowed, like `ranks`. TH_EINVAL unless ranks and parts are powers of two, and ranks <= parts. */
-th_status th_sharing_new(th_sharing **sharing, th_ranks *ranks, th_params *params, int64_t parts, th_error *error);
-void th_sharing_free(th_sharing *sharing); /* NULL is fine */
+th_status th_sharing_new(th_sharing **sharing, th_ranks *ranks, th_params *params, int64_t parts,
+                         th_error *error);
+void th_sharing_free(th_sharing *sharing);                                      /* NULL is fine */
 void th_sharing_parts(const th_sharing *sharing, int64_t *first, int64_t *end); /* this rank's */
 
 /* Backward of one part: clears the gradients; add to them by th_backward, as often as there is something to add. */
@@ -83,7 +84,8 @@ const th_span *th_sharing_spans(const th_sharing *sharing, int *count);
 /* After the update: each rank's pieces of `vector`, which is as th_params_values, go to all. */
 th_status th_sharing_spread(th_sharing *sharing, const th_tensor *vector, th_error *error);
 /* From a vector of pieces alone, such as a moment, to a whole one that every rank gets; and from a whole one its pieces. */
-th_status th_sharing_whole(th_sharing *sharing, const th_tensor *pieces, const th_tensor *whole, th_error *error);
+th_status th_sharing_whole(th_sharing *sharing, const th_tensor *pieces, const th_tensor *whole,
+                           th_error *error);
 void th_sharing_pieces(const th_sharing *sharing, const th_tensor *whole, const th_tensor *pieces);
 
 #ifdef __cplusplus

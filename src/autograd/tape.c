@@ -19,8 +19,9 @@ struct th_tape {
   int64_t first_row, rows; /* of a batch, on this tape; rows 0: all */
   th_passed *passed;       /* or NULL */
   void *passed_context;
-  th_tape *inner;    /* of what is computed again; NULL until it is wanted */
-  size_t inner_peak; /* the most that earlier runs on it held, since this tape's reset */
+  th_profile *profile; /* borrowed, or NULL */
+  th_tape *inner;      /* of what is computed again; NULL until it is wanted */
+  size_t inner_peak;   /* the most that earlier runs on it held, since this tape's reset */
 };
 
 th_tape *th_tape_new(th_pool *pool) {
@@ -81,6 +82,7 @@ void th_tape_record(th_tape *tape, bool on) { tape->recording = on; }
 bool th_tape_recording(const th_tape *tape) { return tape->recording; }
 void th_tape_train(th_tape *tape, bool on) { tape->training = on; }
 bool th_tape_training(const th_tape *tape) { return tape->training; }
+void th_tape_profile(th_tape *tape, th_profile *profile) { tape->profile = profile; }
 void th_tape_anomaly(th_tape *tape, bool on) { tape->anomaly = on; }
 
 void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step) {
@@ -116,6 +118,7 @@ th_tape *th_tape_inner(th_tape *tape, uint64_t draws, bool recording) {
   inner->recording = recording;
   inner->training = tape->training;
   inner->anomaly = tape->anomaly;
+  inner->profile = tape->profile;
   inner->seed = tape->seed, inner->step = tape->step, inner->draws = draws;
   inner->first_row = tape->first_row, inner->rows = tape->rows;
   return inner;
@@ -330,7 +333,11 @@ th_var *(th_apply)(const th_op *op, int inputs, th_var *const *in, const void *s
   memcpy(out->in, in, (size_t)inputs * sizeof *out->in);
   if (settings_bytes) memcpy(copy, settings, settings_bytes);
   out->settings = copy;
-  if (!inputs_fit(out) || !op->forward(out)) return &tape->failed;
+  if (!inputs_fit(out)) return &tape->failed;
+  th_profile_begin_op(tape->profile, out, false);
+  bool made = op->forward(out);
+  th_profile_end_op(tape->profile, out);
+  if (!made) return &tape->failed;
   if (tape->anomaly) check_result(out);
   if (tape->error.status) return &tape->failed;
   link_var(out);
@@ -376,7 +383,9 @@ static bool has_backward(th_var *v) {
 
 static void one_backward(th_var *v) {
   if (!has_backward(v)) return;
+  th_profile_begin_op(v->tape->profile, v, true);
   v->op->backward(v);
+  th_profile_end_op(v->tape->profile, v);
   if (v->tape->anomaly) check_input_gradients(v);
 }
 

@@ -59,8 +59,8 @@ th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *co
   return th_adam_new_spans(adam, params, config, &all, 1, error);
 }
 
-th_status th_adam_new_spans(th_adam *adam, th_params *params, const th_adam_config *config, const th_span *spans,
-                            int count, th_error *error) {
+th_status th_adam_new_spans(th_adam *adam, th_params *params, const th_adam_config *config,
+                            const th_span *spans, int count, th_error *error) {
   *adam = (th_adam){.params = params};
   if (config) adam->config = *config;
   th_adam_config *c = &adam->config;

@@ -38,8 +38,7 @@ struct th_sharing {
 
 static int64_t element_of(const th_params *params, const th_param *param) {
   th_tensor values = th_params_values(params);
-  return ((const char *)param->value.data - (const char *)values.data) /
-         (int64_t)th_dtype_size(values.dtype);
+  return ((const char *)param->value.data - (const char *)values.data) / (int64_t)th_dtype_size(values.dtype);
 }
 
 /* A bucket ends where a parameter does. With one part there is nothing to sum, nor to send: all is one. */
@@ -65,7 +64,9 @@ static int64_t *lines(const th_sharing *s, int bucket) {
   return s->line + bucket * (th_ranks_count(s->ranks) + 1);
 }
 
-static int64_t size_of(const th_sharing *s) { return (int64_t)th_dtype_size(th_params_values(s->params).dtype); }
+static int64_t size_of(const th_sharing *s) {
+  return (int64_t)th_dtype_size(th_params_values(s->params).dtype);
+}
 
 /* Cells of a bucket, one for each part; a rank's piece is as many as it has parts. */
 static void cut_bucket(th_sharing *s, int bucket, int64_t begin, int64_t end) {
@@ -115,13 +116,15 @@ static bool make(th_sharing *s) {
 
 static bool is_power_of_two(int64_t n) { return n > 0 && !(n & (n - 1)); }
 
-th_status th_sharing_new(th_sharing **made, th_ranks *ranks, th_params *params, int64_t parts, th_error *error) {
+th_status th_sharing_new(th_sharing **made, th_ranks *ranks, th_params *params, int64_t parts,
+                         th_error *error) {
   int count = th_ranks_count(ranks);
   *made = NULL;
   if (!is_power_of_two(count))
     return th_error_set(error, TH_EINVAL, "%d ranks: want a power of two: they add as a tree does", count);
   if (!is_power_of_two(parts) || parts < count || parts >= 1ll << LEVELS)
-    return th_error_set(error, TH_EINVAL, "%lld parts for %d rank%s: want a power of two, and one for each rank",
+    return th_error_set(error, TH_EINVAL,
+                        "%lld parts for %d rank%s: want a power of two, and one for each rank",
                         (long long)parts, count, count == 1 ? "" : "s");
   th_sharing *s = calloc(1, sizeof *s);
   if (s) *s = (th_sharing){.ranks = ranks, .params = params, .parts = parts, .each = parts / count};
@@ -156,7 +159,8 @@ const th_span *th_sharing_spans(const th_sharing *s, int *count) {
 /* Elements [begin, end) of a vector like th_params_grads. */
 static th_tensor span_of(const th_sharing *s, const void *vector, int64_t begin, int64_t end) {
   int64_t count = end - begin;
-  return th_tensor_of((char *)(uintptr_t)vector + begin * size_of(s), th_params_values(s->params).dtype, 1, &count);
+  return th_tensor_of((char *)(uintptr_t)vector + begin * size_of(s), th_params_values(s->params).dtype, 1,
+                      &count);
 }
 
 static void add_level(th_sharing *s, int k, int64_t begin, int64_t end) {
@@ -177,7 +181,8 @@ static void join_bucket(th_sharing *s, int bucket) {
                 other = span_of(s, got, (r + apart) * n, (r + apart + 1) * n);
       th_k_axpy(NULL, 1, &other, &sum);
     }
-  memcpy(span_of(s, th_params_grads(s->params).data, own->begin, own->end).data, got, (size_t)(n * size_of(s)));
+  memcpy(span_of(s, th_params_grads(s->params).data, own->begin, own->end).data, got,
+         (size_t)(n * size_of(s)));
 }
 
 /* A bucket whose gradients are final: what waits of this rank's other parts comes to it, and it sets off. */
@@ -278,8 +283,7 @@ th_status th_sharing_end(th_sharing *s, th_error *error) {
 
 static void scale_pieces(th_sharing *s, double factor) {
   for (int b = 0; b < s->buckets; b++) {
-    th_tensor piece =
-        span_of(s, th_params_grads(s->params).data, s->spans[b].begin, s->spans[b].end);
+    th_tensor piece = span_of(s, th_params_grads(s->params).data, s->spans[b].begin, s->spans[b].end);
     th_k_unary(NULL, TH_SCALE, factor, &piece, &piece);
   }
 }

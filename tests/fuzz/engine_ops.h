@@ -44,6 +44,7 @@ static double gelu_erf(double x) { return x / 2 * (1 + erf(x / sqrt(2))); }
 static double gelu_tanh(double x) {
   return x / 2 * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
 }
+static double elu_plus_one(double x) { return x < 0 ? exp(x) : x + 1; }
 static double quiet_gate(double x) {
   double wide = sigmoid(x) * (TH_CONCRETE_ZETA - TH_CONCRETE_GAMMA) + TH_CONCRETE_GAMMA;
   return wide < 0 ? 0 : wide > 1 ? 1 : wide;
@@ -68,6 +69,7 @@ EACH(sigmoid, th_sigmoid, sigmoid)
 EACH(relu, th_relu, relu)
 EACH(gelu_tanh, th_gelu_tanh, gelu_tanh)
 EACH(gelu_erf, th_gelu_erf, gelu_erf)
+EACH(elu_plus_one, th_elu_plus_one, elu_plus_one)
 EACH(hard_concrete, th_hard_concrete, quiet_gate)
 
 static void apply_scale(step *s) {
@@ -262,20 +264,108 @@ static void take_heads(step *s) {
     s->in[i] = th_reshape(s->in[i], 4, shape);
   }
 }
+static bool are_heads(const step *s) {
+  bool all = !th_tape_error(s->tape);
+  for (int i = 0; i < 3; i++) all = all && s->in[i]->value.ndim == 4;
+  if (!all) th_tape_fail(s->tape, TH_ESHAPE, "attention", "no four axes");
+  return all;
+}
 static void apply_attention(step *s) {
   take_heads(s);
   const th_tensor *q = &s->in[0]->value, *k = &s->in[1]->value;
-  if (th_tape_error(s->tape) || q->ndim != 4 || k->ndim != 4) {
-    th_tape_fail(s->tape, TH_ESHAPE, "attention", "no four axes");
-    return;
-  }
+  if (!are_heads(s)) return;
   take_mask(s, q->shape[0], q->shape[2], k->shape[2]);
-  s->y = th_attention(s->in[0], s->in[1], s->in[2], &(th_attention_options){.mask = s->mask});
+  th_attention_way way = feed_byte(&s->feed) & 1 ? TH_ATTEND_TILES : TH_ATTEND_WHOLE;
+  s->y = th_attention(s->in[0], s->in[1], s->in[2], &(th_attention_options){.mask = s->mask, .way = way});
 }
 static th_tensor plain_heads(step *s) {
   double scale = 1 / sqrt((double)s->x[0].shape[3]);
   return plain_attention(s->desk, &s->x[0], &s->x[1], &s->x[2], NULL, &s->mask, scale, NULL);
 }
+
+static void apply_linear_attention(step *s) {
+  take_heads(s);
+  if (!are_heads(s)) return;
+  s->mask.causal = feed_byte(&s->feed) & 1;
+  take_ids(s, (int)s->in[0]->value.shape[0], 0);
+  if (feed_byte(&s->feed) & 1) s->mask.key_length = s->ids;
+  th_linear_attention_options options = {.causal = s->mask.causal, .key_length = s->mask.key_length};
+  s->y = th_linear_attention(s->in[0], s->in[1], s->in[2], &options);
+}
+static double alike(const double *q, const double *k, int64_t depth) {
+  double sum = 0;
+  for (int64_t d = 0; d < depth; d++) sum += elu_plus_one(q[d]) * elu_plus_one(k[d]);
+  return sum;
+}
+static th_tensor plain_linear_attention(step *s) {
+  const int64_t *q = s->x[0].shape, *v = s->x[2].shape, depth = q[3], keys = v[2], width = v[3];
+  th_tensor y = desk_zeros(s->desk, TH_F64, SHAPE(q[0], q[1], q[2], width));
+  for (int64_t row = 0; row < q[0] * q[1] * q[2]; row++) {
+    int64_t head = row / q[2], seen = s->mask.key_length ? s->mask.key_length[head / q[1]] : keys;
+    if (s->mask.causal && seen > row % q[2] + 1) seen = row % q[2] + 1;
+    double all = 0;
+    for (int64_t j = 0; j < seen && j < keys; j++) {
+      double w = alike(P(&s->x[0]) + row * depth, P(&s->x[1]) + (head * keys + j) * depth, depth);
+      all += w;
+      for (int64_t c = 0; c < width; c++)
+        P(&y)[row * width + c] += w * P(&s->x[2])[(head * keys + j) * width + c];
+    }
+    for (int64_t c = 0; c < width && all > 0; c++) P(&y)[row * width + c] /= all;
+  }
+  return y;
+}
+
+/* Values are the queries' too; what is seen is asked of the library, and held against the paper in test_lsh.c. */
+static void apply_lsh(step *s) {
+  take_heads(s);
+  if (!are_heads(s)) return;
+  th_lsh_options options = {.rounds = 1 + feed_below(&s->feed, 3),
+                            .buckets = 2 * feed_below(&s->feed, 4),
+                            .chunk = 1 + feed_below(&s->feed, 3),
+                            .causal = feed_byte(&s->feed) & 1};
+  if (!options.buckets) options.buckets = 1;
+  s->in[1] = s->in[2] = s->in[0];
+  s->y = th_lsh_attention(s->in[0], s->in[0], &options);
+  if (th_lsh_visible(s->in[0], &options, &s->other)) s->mask.allowed = &s->other;
+}
+static th_tensor plain_lsh(step *s) {
+  int64_t depth = s->x[0].shape[3];
+  for (int64_t row = 0; row < th_tensor_count(&s->x[1]) / depth; row++) {
+    double *x = P(&s->x[1]) + row * depth, square = 1e-12;
+    for (int64_t d = 0; d < depth; d++) square += x[d] * x[d];
+    for (int64_t d = 0; d < depth; d++) x[d] /= sqrt(square);
+  }
+  return plain_heads(s);
+}
+
+/* ---- computed again in backward -------------------------------------------------------------------------------- */
+
+static th_var *bend(th_var *x, th_var *const *others, const void *context) {
+  (void)context;
+  return th_mul(th_tanh(x), others[0]);
+}
+static void apply_recompute(step *s) { s->y = th_recompute(s->in[0], 1, &s->in[1], bend, NULL, 0); }
+static th_tensor plain_bend(step *s, const th_tensor *x) {
+  th_tensor bent = plain_each(s->desk, x, tanh);
+  return plain_pair(s->desk, &bent, &s->x[1], mul);
+}
+static th_tensor plain_recompute(step *s) { return plain_bend(s, &s->x[0]); }
+
+static void apply_reversible(step *s) {
+  th_var *a = th_stream(s->in[0]), *b = th_stream(s->in[0]);
+  a = th_reversible(a, b, 1, &s->in[1], bend, NULL, 0);
+  b = th_reversible(b, a, 1, &s->in[1], bend, NULL, 0);
+  s->y = th_streams_end(a, b);
+}
+static double middle(double a, double b) { return (a + b) / 2; }
+static th_tensor plain_reversible(step *s) {
+  th_tensor part = plain_bend(s, &s->x[0]), a = plain_pair(s->desk, &s->x[0], &part, add);
+  part = plain_bend(s, &a);
+  th_tensor b = plain_pair(s->desk, &s->x[0], &part, add);
+  return plain_pair(s->desk, &a, &b, middle);
+}
+
+/* ---- positions ------------------------------------------------------------------------------------------------ */
 
 static void apply_rotary(step *s) {
   const th_tensor *x = &s->in[0]->value;
@@ -335,6 +425,11 @@ static const op_case cases[] = {
     {"cross_entropy", apply_cross_entropy, plain_entropy, false},
     {"attention", apply_attention, plain_heads, false},
     {"rotary", apply_rotary, plain_rotary, true},
+    {"elu_plus_one", apply_elu_plus_one, plain_elu_plus_one, true},
+    {"linear_attention", apply_linear_attention, plain_linear_attention, false},
+    {"lsh_attention", apply_lsh, plain_lsh, false},
+    {"recompute", apply_recompute, plain_recompute, true},
+    {"reversible", apply_reversible, plain_reversible, true}, /* with stream and streams_end */
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -357,8 +452,9 @@ static double take_inputs(step *s, bool *empty) {
   return most;
 }
 
-/* Whether a slope there is steep: 1/x, log x and the root of x near 0. */
+/* Whether a slope there is steep: 1/x, log x and the root of x near 0, and buckets, whose borders are cliffs. */
 static bool is_steep(const op_case *op, const step *s) {
+  if (op->apply == apply_lsh) return true;
   int of = !strcmp(op->name, "div") ? 1 : !strcmp(op->name, "log") || !strcmp(op->name, "sqrt") ? 0 : -1;
   for (int64_t i = 0; of >= 0 && i < th_tensor_count(&s->x[of]); i++)
     if (!(fabs(P(&s->x[of])[i]) > 0.2)) return true;
