@@ -9,7 +9,7 @@
 
 /* mpirun sends a signal when a rank has died, and kills the others a second later: who still waits then waits in vain. When
  * it is a person's signal all ranks come to the end of the step, and stop there. */
-#define STILL_WAIT 0.5
+#define STILL_WAIT 0.3
 
 static bool keep_waiting(void) {
   static double asked;
@@ -100,16 +100,22 @@ static uint64_t sum_of(const run *r) {
   return add_bytes(hash, values.data, (size_t)values.shape[0] * th_dtype_size(values.dtype));
 }
 
-th_status share_alike(const run *r, th_ranks *ranks, th_error *error) {
+static th_status compare(const run *r, th_ranks *ranks, th_error *error) {
   if (th_ranks_count(ranks) == 1) return TH_OK;
   uint64_t mine = sum_of(r), first = mine;
   th_status status = th_ranks_tell(ranks, &first, sizeof first, error);
   if (!status && mine != first)
-    status =
-        th_error_set(error, TH_EINVAL,
-                     "rank %d was given other settings, data or weights than rank 0: want the same for all",
-                     th_ranks_rank(ranks));
+    status = th_error_set(
+        error, TH_EINVAL,
+        "rank %d was given other settings, data or weights than rank 0: want the same for all",
+        th_ranks_rank(ranks));
   return status;
+}
+
+th_status share_ready(run *r, th_ranks *ranks, th_error *error) {
+  th_status status = compare(r, ranks, error);
+  return status ? status
+                : th_sharing_new(&r->sharing, ranks, r->model->params, r->settings.parts, error);
 }
 
 /* Its pieces of the moments, in place of all of them. */
@@ -129,13 +135,11 @@ static th_status shard(run *r, th_error *error) {
 
 th_status share_run(run *r, th_ranks *ranks, th_error *error) {
   r->ranks = ranks;
-  th_status status = th_sharing_new(&r->sharing, ranks, r->model->params, r->settings.parts, error);
-  if (!status && share_is_split(r)) status = shard(r, error);
   if (!share_leads(r)) { /* averages are for files alone */
     th_ema_free(&r->ema);
     th_average_free(&r->average);
   }
-  return status;
+  return share_is_split(r) ? shard(r, error) : TH_OK;
 }
 
 /* ---- moments ------------------------------------------------------------------------------------------------------ */

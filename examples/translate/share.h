@@ -18,9 +18,9 @@ th_status share_begin(run *r, const char *out, settings *asked, const given *fla
 
 /* Sees that a run has parts for all ranks, before it is written: raises --parts where nobody has said otherwise. */
 th_status share_parts(settings *s, const th_ranks *ranks, th_error *error);
-/* An error where the ranks do not have the same settings, data and weights. */
-th_status share_alike(const run *r, th_ranks *ranks, th_error *error);
-/* A run, new or read back, becomes one that these ranks train: each keeps its pieces of Adam's moments alone. */
+/* Whether these ranks can train it: an error where they do not have the same settings, data and weights. */
+th_status share_ready(run *r, th_ranks *ranks, th_error *error);
+/* After it: each keeps its pieces of Adam's moments alone. */
 th_status share_run(run *r, th_ranks *ranks, th_error *error);
 
 bool share_is_split(const run *r); /* there are several */

@@ -45,7 +45,7 @@ th_status share_begin(run *r, const char *out, settings *asked, const given *fla
   status = *resumed ? go_on(r, out, asked, flags, ranks, error) : start(r, out, asked, flags, ranks, error);
   made = !status;
   status = share_status(ranks, status, error);
-  if (!status) status = share_status(ranks, share_alike(r, ranks, error), error);
+  if (!status) status = share_status(ranks, share_ready(r, ranks, error), error);
   if (!status) {
     stop_on_signals();
     status = share_status(ranks, leads ? write_directory(r, *resumed, error) : TH_OK, error);
