@@ -70,7 +70,7 @@ preload := $(B)/fault_preload.so
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench bench-length asan valgrind format lint packages clean help
+.PHONY: all demo toys check check-report check-mpi faults fuzz coverage covered fuzzers gradcheck bench bench-length asan valgrind format lint packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -83,6 +83,7 @@ help:
 	@echo 'make toys        every toy task with every kind of positions, at lengths beyond training: a quarter of an hour'
 	@echo 'make check       build and pass the tests'
 	@echo 'make check-report  the report of a head study, in a browser, which is a large download'
+	@echo 'make check-mpi   training by several processes, with Open MPI: the same bits, killed ranks'
 	@echo 'make faults      kill a training, and let it fail, at every single call that it makes'
 	@echo 'make fuzz        bytes of all kinds into every reader and the engine, FUZZ_SECONDS=60 each'
 	@echo 'make coverage    the lines and branches of src/ that the tests run'
@@ -179,6 +180,13 @@ check-report: packages
 	@scripts/packages.sh command=chromium:chromium command=chromedriver:chromium-driver python=selenium:python3-selenium
 	@$(MAKE) --no-print-directory $(report_page)
 	/usr/bin/python3 -B tests/report/browser.py $(report_page)
+
+# Not in check: it takes a minute, and Open MPI.
+check-mpi:
+	@scripts/packages.sh command=pgrep:procps
+	@$(MAKE) --no-print-directory MPI=1 packages
+	@$(MAKE) --no-print-directory MPI=1 build/mpi/translate
+	tests/mpi.sh build/mpi
 
 faults: packages
 	@$(MAKE) --no-print-directory $(tests) $(preload) $(program)

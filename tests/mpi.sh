@@ -162,5 +162,5 @@ refuses 2 'rank 1 was given other settings, data or weights than rank 0: want th
 mkdir -p grown/metrics.jsonl.kept && mv grown/metrics.jsonl grown/metrics.jsonl.kept && mkdir grown/metrics.jsonl
 refuses 1 'metrics.jsonl: .*' ranks 2 train --out grown --steps 40
 refuses 1 'step [0-9]*: .*; the last checkpoint is kept: a lower --rate may help' \
-  ranks 2 train --out nan $reverse --rate 100 --clip 0 --schedule constant --warmup 1 --norm post --steps 4000
+  ranks 2 train --out nan $reverse --rate 100 --weight-decay 10 --schedule constant --warmup 1 --steps 400
 holds 'what is wrong is one line, with its status, on whatever rank it is'
