@@ -105,17 +105,16 @@ static th_status compare(const run *r, th_ranks *ranks, th_error *error) {
   uint64_t mine = sum_of(r), first = mine;
   th_status status = th_ranks_tell(ranks, &first, sizeof first, error);
   if (!status && mine != first)
-    status = th_error_set(
-        error, TH_EINVAL,
-        "rank %d was given other settings, data or weights than rank 0: want the same for all",
-        th_ranks_rank(ranks));
+    status =
+        th_error_set(error, TH_EINVAL,
+                     "rank %d was given other settings, data or weights than rank 0: want the same for all",
+                     th_ranks_rank(ranks));
   return status;
 }
 
 th_status share_ready(run *r, th_ranks *ranks, th_error *error) {
   th_status status = compare(r, ranks, error);
-  return status ? status
-                : th_sharing_new(&r->sharing, ranks, r->model->params, r->settings.parts, error);
+  return status ? status : th_sharing_new(&r->sharing, ranks, r->model->params, r->settings.parts, error);
 }
 
 /* Its pieces of the moments, in place of all of them. */
