@@ -28,7 +28,7 @@ while [ $# -gt 0 ]; do
 done
 case $runs in '' | 0 | *[!0-9]*) usage ;; esac
 [ -n "$directory" ] || usage
-for program in step ops decode attention_length; do
+for program in step ops decode attention_length ranks; do
   [ -x "$directory/$program" ] && continue
   echo "bench/run.sh: there is no $directory/$program; build it with: make bench" >&2
   exit 1
@@ -83,6 +83,7 @@ if [ -n "$smoke" ]; then
     END { if (NR < 20) { print "bench/run.sh: ops printed only " NR " lines"; bad = 1 }; exit bad }' >&2 || exit 1
   "$directory/decode" --longest 16 --runs 1 --batch 2 --layers 1 || fail "$directory/decode failed"
   "$directory/attention_length" --longest 512 --repeats 1 --heads 1 || fail "$directory/attention_length failed"
+  "$directory/ranks" --steps 1 --batch 4 --parts 4 || fail "$directory/ranks failed"
   exit
 fi
 

@@ -161,7 +161,7 @@ static th_status train(run *r, th_metrics *metrics, th_error *error) {
   progress_clear(&p);
   work_free(&w, r);
   if (kept) return kept; /* the checkpoint before it stands: from there the same is done again, and whole */
-  if (status == TH_ENAN) return status;
+  if (status == TH_ENAN || th_ranks_lost(r->ranks)) return status;
   th_error ignored; /* another failed step is saved, too: its weights are the last good ones */
   th_status saved = run_save(r, status ? &ignored : error);
   return status ? status : saved;
