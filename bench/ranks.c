@@ -20,8 +20,9 @@ typedef struct {
   th_tensor ids; /* TH_I32 [batch,length]: source and target */
 } bench;
 
-enum { COMPUTE, GRADIENTS, NORM, ADAM, VALUES, STEP, TIMES };
-static const char *const times[TIMES] = {"compute", "gradients", "norm", "adam", "values", "step"};
+enum { COMPUTE, GRADIENTS, NORM, ADAM, VALUES, STEP, PROCESSOR, TIMES };
+static const char *const times[TIMES] = {"compute", "gradients", "norm",     "adam",
+                                         "values",  "step",      "processor"};
 
 static bool parse(int count, const char **arguments, options *o) {
   const int whole = POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT;
@@ -84,13 +85,14 @@ static th_status add_part(bench *b, const options *o, int64_t part, bool last, t
   return failed ? th_error_set(error, failed->status, "%s", failed->text) : TH_OK;
 }
 
-/* at [TIMES + 1]: when each began, and the end of the last. */
+/* at [TIMES]: when each began, STEP being the end; and processor time. */
 static th_status step(bench *b, const options *o, double *at, th_error *error) {
   int64_t first, end;
   double norm;
   th_status status = TH_OK;
   th_tensor values = th_params_values(b->model->params);
   th_sharing_parts(b->sharing, &first, &end);
+  double cpu = seconds_on(CLOCK_PROCESS_CPUTIME_ID);
   at[COMPUTE] = seconds_on(CLOCK_MONOTONIC);
   for (int64_t p = first; p < end && !status; p++) {
     status = add_part(b, o, p, p == end - 1, error);
@@ -104,6 +106,7 @@ static th_status step(bench *b, const options *o, double *at, th_error *error) {
   at[VALUES] = seconds_on(CLOCK_MONOTONIC);
   if (!status) status = th_sharing_spread(b->sharing, &values, error);
   at[STEP] = seconds_on(CLOCK_MONOTONIC);
+  at[PROCESSOR] = seconds_on(CLOCK_PROCESS_CPUTIME_ID) - cpu;
   return status;
 }
 
@@ -125,7 +128,9 @@ static th_status time_steps(bench *b, const options *o, double *spent, th_error 
     if (i == 0) before = th_ranks_read_meter(b->ranks);
     status = step(b, o, at, error);
     for (int t = 0; i >= 0 && t < TIMES; t++)
-      spent[t * o->steps + i] = t == STEP ? at[STEP] - at[COMPUTE] : at[t + 1] - at[t];
+      spent[t * o->steps + i] = t == PROCESSOR ? at[t]
+                                : t == STEP    ? at[STEP] - at[COMPUTE]
+                                               : at[t + 1] - at[t];
   }
   after = th_ranks_read_meter(b->ranks);
   after.bytes -= before.bytes, after.messages -= before.messages;

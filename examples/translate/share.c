@@ -66,7 +66,8 @@ bool share_leads(const run *r) { return !r->ranks || th_ranks_rank(r->ranks) == 
 
 th_status share_parts(settings *s, const th_ranks *ranks, th_error *error) {
   int count = th_ranks_count(ranks);
-  int64_t most = s->batch_tokens ? INT64_MAX : s->batch; /* of batches by tokens some may have none for a rank */
+  int64_t most =
+      s->batch_tokens ? INT64_MAX : s->batch; /* of batches by tokens some may have none for a rank */
   if (count > most)
     return th_error_set(error, TH_EINVAL,
                         "--batch %lld: fewer sequences than the %d ranks that are to share them",
