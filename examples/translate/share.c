@@ -168,7 +168,7 @@ void share_moments_free(const run *r, th_tensor moment[2]) {
 
 th_status share_step(run *r, double *loss, th_status mine, th_error *error) {
   int parts = (int)r->settings.parts, ranks = th_ranks_count(r->ranks);
-  double *numbers = calloc((size_t)(parts + 2 + ranks), sizeof *numbers);
+  double *numbers = calloc((size_t)parts + 2 + (size_t)ranks, sizeof *numbers);
   if (!numbers) return mine ? mine : th_error_set(error, TH_ENOMEM, "no memory to add up");
   memcpy(numbers, loss, (size_t)parts * sizeof *loss);
   numbers[parts] = stop_signal, numbers[parts + 1] = stop_signal != 0;
