@@ -111,9 +111,11 @@ static th_status step(bench *b, const options *o, double *at, th_error *error) {
 }
 
 static void report(const bench *b, const options *o, double *spent, th_ranks_meter sent) {
-  printf("%d ranks, %d threads, %d parts, %lld parameters%s; %lld bytes in %lld messages of a rank a step\n",
+  printf("%d ranks, %d threads, %d parts, %lld parameters%s; %lld bytes in %lld messages of a rank a step; "
+         "%.0f %% of the gradients early\n",
          th_ranks_count(b->ranks), o->threads, o->parts, (long long)th_params_elements(b->model->params),
-         o->late ? ", late" : "", (long long)sent.bytes / o->steps, (long long)sent.messages / o->steps);
+         o->late ? ", late" : "", (long long)sent.bytes / o->steps, (long long)sent.messages / o->steps,
+         100 * th_sharing_early(b->sharing));
   for (int t = 0; t < TIMES; t++) {
     double middle = median(spent + t * o->steps, o->steps);
     printf("  %-10s %8.3f ms at best %8.3f\n", times[t], 1e3 * middle, 1e3 * spent[t * o->steps]);

@@ -206,7 +206,9 @@ th_status share_lost(const run *r, th_status status, th_error *error) {
 void share_report(const run *r, int64_t steps, double seconds) {
   th_ranks_meter m = th_ranks_read_meter(r->ranks);
   if (!share_is_split(r) || !steps) return;
-  printf("%d ranks: rank 0 sent %.0f kB in %.0f messages a step, and waited %.2f ms of %.2f for the others\n",
+  printf("%d ranks: rank 0 sent %.0f kB in %.0f messages a step, and waited %.2f ms of %.2f for the others; "
+         "%.0f %% of the "
+         "gradients had come when backward ended\n",
          th_ranks_count(r->ranks), (double)m.bytes / (double)steps / 1000, (double)m.messages / (double)steps,
-         1000 * m.waited / (double)steps, 1000 * seconds / (double)steps);
+         1000 * m.waited / (double)steps, 1000 * seconds / (double)steps, 100 * th_sharing_early(r->sharing));
 }

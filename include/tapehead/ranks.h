@@ -45,6 +45,7 @@ th_status th_ranks_deal(th_ranks *ranks, int slot, const void *from, const int64
 /* Lines [line[r], line[r + 1]) of `all` become those of rank r. */
 th_status th_ranks_spread(th_ranks *ranks, int slot, void *all, const int64_t *line, th_error *error);
 th_status th_ranks_push(th_ranks *ranks, th_error *error);
+bool th_ranks_done(th_ranks *ranks, int slot); /* without waiting: has it ended? */
 th_status th_ranks_wait(th_ranks *ranks, int slot, th_error *error);
 
 /* What was sent since they were joined, and how long this rank has waited. */
@@ -76,6 +77,9 @@ void th_sharing_watch(th_sharing *sharing, th_tape *tape);
 /* After a part. After the last: in this rank's pieces of th_params_grads stands the sum over all parts of all ranks, elsewhere
  * nothing of use. */
 th_status th_sharing_end(th_sharing *sharing, th_error *error);
+
+/* Of all buckets so far, the part whose gradients had come from all ranks when backward ended: what overlapped. */
+double th_sharing_early(const th_sharing *sharing);
 
 /* As th_clip_grad_norm, for the sum: every rank gets the norm of the whole. */
 th_status th_sharing_clip(th_sharing *sharing, double limit, double *norm, th_error *error);

@@ -164,6 +164,12 @@ th_status th_ranks_push(th_ranks *ranks, th_error *error) {
   return TH_OK;
 }
 
+/* A failure is told by th_ranks_wait, which meets it again. */
+bool th_ranks_done(th_ranks *ranks, int slot) {
+  int done = 0;
+  return MPI_Test(&ranks->slot[slot].request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done;
+}
+
 th_status th_ranks_wait(th_ranks *ranks, int slot, th_error *error) {
   double began = now();
   th_status status = wait_for(ranks, &ranks->slot[slot].request, error);

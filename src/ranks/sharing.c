@@ -32,6 +32,7 @@ struct th_sharing {
   int branches;          /* ops not passed yet that may use parameters out of sight */
   int next;              /* the bucket to set off next, from the last to 0; -1: all have */
   th_error error;        /* of a call that could not say so */
+  int64_t sent, early;   /* buckets so far, and those that had come when backward ended */
 };
 
 /* ---- what lies where ----------------------------------------------------------------------------------------- */
@@ -259,8 +260,16 @@ static void keep_part(th_sharing *s) {
   s->part++;
 }
 
+static void count_early(th_sharing *s) {
+  for (int b = s->buckets - 1; b > s->next; b--) s->early += th_ranks_done(s->ranks, b);
+  s->sent += s->buckets;
+}
+
+double th_sharing_early(const th_sharing *s) { return s->sent ? (double)s->early / (double)s->sent : 0; }
+
 static th_status join_all(th_sharing *s, th_error *error) {
   th_status status = TH_OK;
+  if (th_ranks_count(s->ranks) > 1) count_early(s);
   for (; s->next >= 0 && !status; s->next--) status = set_off(s, s->next, error);
   for (int b = s->buckets - 1; b >= 0 && !status && th_ranks_count(s->ranks) > 1; b--) {
     status = th_ranks_wait(s->ranks, b, error);
