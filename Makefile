@@ -42,7 +42,7 @@ warnings := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prot
 # No errno from math functions and no floating-point traps: both would keep loops from vectorising, and
 # neither changes a result. Contraction to fused multiply-add is the same on every run of one build.
 CFLAGS ?= $(optimise) -march=$(ARCH)
-cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -fno-math-errno -fno-trapping-math $(warnings) $(CFLAGS)
+cflags := -std=c11 -D_GNU_SOURCE -Iinclude -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math $(warnings) $(CFLAGS)
 external = $(shell pkg-config --cflags $(modules) 2>/dev/null)
 libraries = $(shell pkg-config --libs $(modules_run) 2>/dev/null) -lm -lpthread
 
@@ -70,7 +70,7 @@ preload := $(B)/fault_preload.so
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo toys check check-report check-mpi faults fuzz coverage covered fuzzers gradcheck bench bench-length asan valgrind format lint packages clean help
+.PHONY: all demo toys check check-report check-mpi faults fuzz coverage covered fuzzers gradcheck bench bench-smoke bench-length asan valgrind format lint packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -88,7 +88,8 @@ help:
 	@echo 'make fuzz        bytes of all kinds into every reader and the engine, FUZZ_SECONDS=60 each'
 	@echo 'make coverage    the lines and branches of src/ that the tests run'
 	@echo 'make gradcheck   every op and layer against finite differences'
-	@echo 'make bench       time a training step, beside PyTorch where it is installed'
+	@echo 'make bench       time a training step, beside PyTorch where it is installed, and beside its matrix products alone'
+	@echo 'make bench-smoke whether the benchmarks run'
 	@echo 'make bench-length  time and memory of attention by the length of a sequence, and draw both in docs/images'
 	@echo 'make asan        the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make valgrind    the tests under valgrind'
@@ -216,8 +217,14 @@ gradcheck: packages
 	$(gradcheck)
 
 bench: packages
+	@scripts/packages.sh command=python3:python3
 	@$(MAKE) --no-print-directory $(benches)
-	bench/run.sh $(B)
+	bench/run.py $(B)
+
+bench-smoke: packages
+	@scripts/packages.sh command=python3:python3
+	@$(MAKE) --no-print-directory $(benches)
+	bench/run.py $(B) --smoke
 
 bench-length: packages
 	@$(MAKE) --no-print-directory $(B)/attention_length

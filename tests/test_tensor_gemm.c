@@ -83,6 +83,37 @@ Test(gemm, equals_the_triple_loop_in_every_transposition) {
     }
 }
 
+/* Rows from one to more than two tiles, columns about one and two vectors, sums about a block's length. */
+Test(gemm, small_products_equal_the_triple_loop_at_every_edge_of_their_tiles) {
+  static const int64_t columns[] = {1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 65},
+                       deep[] = {1, 2, 255, 256, 257, 600};
+  for (int t = 0; t < 2; t++)
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+      desk d = desk_open();
+      int64_t n = columns[i], k = deep[i % 6];
+      for (int64_t m = 1; m < 20; m++) {
+        th_tensor a = matrix(&d, types[t], (m + (int64_t)i) % 2, 1, m, k),
+                  b = matrix(&d, types[t], i % 4 == 1, 1, k, n), c = matrix(&d, types[t], false, 1, m, n);
+        char what[64];
+        snprintf(what, sizeof what, "%s [%d,%d] x [%d,%d]", th_dtype_name(types[t]), (int)m, (int)k, (int)k,
+                 (int)n);
+        check_product(&d, m % 3 ? 1 : 0.5, &a, &b, (double)(m % 4) / 2, &c, what);
+      }
+      desk_close(&d);
+    }
+}
+
+/* Columns so far apart that they are laid side by side first. */
+Test(gemm, a_wide_transposed_matrix_equals_the_triple_loop) {
+  for (int t = 0; t < 2; t++) {
+    desk d = desk_open();
+    th_tensor a = matrix(&d, types[t], true, 1, 700, 300), b = matrix(&d, types[t], false, 1, 300, 19),
+              c = matrix(&d, types[t], false, 1, 700, 19);
+    check_product(&d, 1, &a, &b, 1, &c, "wide");
+    desk_close(&d);
+  }
+}
+
 Test(gemm, a_product_large_enough_for_eight_pieces_equals_the_triple_loop) {
   for (int t = 0; t < 2; t++) {
     desk d = desk_open();

@@ -370,7 +370,7 @@ Test(translate_heads, of_several_runs_are_compared) {
   works("heads a b --out both --json" STUDY);
   json_t *object = printed();
   cr_assert_eq(list_size(object, "runs", 0), 2);
-  cr_assert_eq(list_size(object, "jobs", 0), rows);
+  cr_assert_eq((int)list_size(object, "jobs", 0), rows);
   json_decref(object);
 }
 

@@ -24,7 +24,7 @@ static th_status collaborate_run(run *r, int64_t width, const char *out, th_erro
   remake_size was = remake_size_of(r);
   double *errors = calloc((size_t)th_transformer_attentions(r->model) + 1, sizeof *errors);
   if (!errors) return th_error_set(error, TH_ENOMEM, "no memory");
-  long long full = (long long)(r->model->config.layer.heads * r->model->encoder[0].self.key_width);
+  int64_t full = r->model->config.layer.heads * r->model->encoder[0].self.key_width;
   th_status status = th_transformer_collaborate(&made, r->model, width, errors, error);
   if (!status) {
     strcpy(r->settings.attention, "collaborative");
@@ -34,7 +34,7 @@ static th_status collaborate_run(run *r, int64_t width, const char *out, th_erro
   }
   if (!status) {
     printf("%s: heads share %lld dimensions of queries and keys, where they had %lld\n", out,
-           (long long)width, full);
+           (long long)width, (long long)full);
     print_errors(r->model, errors);
     printf("%lld parameters, where there were %lld\n", remake_size_of(r).parameters, was.parameters);
   }

@@ -19,7 +19,7 @@ static th_var *as_leaf(th_tape *inner, th_var *x, bool backward) {
 static th_var *run(th_var *out, int first, uint64_t draws, bool backward) {
   const settings *s = out->settings;
   th_tape *inner = th_tape_inner(out->tape, draws, backward);
-  th_var *in[1 + TH_BRANCH_MORE];
+  th_var *in[1 + TH_BRANCH_MORE] = {0};
   if (!inner) return th_fail(out, TH_ENOMEM, "no memory for a tape"), NULL;
   for (int i = first; i < out->inputs; i++) in[i - first] = as_leaf(inner, out->in[i], backward);
   th_var *made = s->branch(in[0], in + 1, s->context);

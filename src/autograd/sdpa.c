@@ -80,7 +80,7 @@ static bool fill_whole(th_var *out, th_attention_job *job) {
 
 static bool fill_job(th_var *out, th_attention_job *job) {
   const sdpa_settings *s = out->settings;
-  int64_t shape[4];
+  int64_t shape[4] = {0};
   *job = (th_attention_job){.q = out->in[0]->value,
                             .k = out->in[1]->value,
                             .v = out->in[2]->value,

@@ -30,11 +30,12 @@ static void free_factors(factors *f) {
 }
 
 static th_status new_factors(factors *f, int64_t terms, int64_t width, int64_t heads, th_error *error) {
-  *f = (factors){0};
-  double *block = calloc((size_t)(2 * terms * width + heads * terms), sizeof *block);
-  if (!block)
+  *f = (factors){.terms = terms, .width = width, .heads = heads};
+  f->query = calloc((size_t)(2 * terms * width + heads * terms), sizeof *f->query);
+  if (!f->query)
     return th_error_set(error, TH_ENOMEM, "collaborate: no memory for %lld terms", (long long)terms);
-  *f = (factors){terms, width, heads, block, block + terms * width, block + 2 * terms * width};
+  f->key = f->query + terms * width;
+  f->mixing = f->key + terms * width;
   return TH_OK;
 }
 

@@ -1,5 +1,10 @@
 /* Scaled dot-product attention (Vaswani et al. 2017, equation 1), one head of one sequence at a time. */
 #include "rows.h"
+#include "vecmath.h"
+
+#include <math.h>
+
+#define AT_ONCE 4096 /* scores whose exponentials are taken together: they stay in the first cache */
 
 #define TH_KERNELS "attention_kernel.inc"
 #include "each_real.h"
@@ -23,14 +28,11 @@ static void forward_head(void *context, int64_t head) {
   char *p = th_head_of(&j->weights, head, heads), *used = p;
   th_gemm(dtype, false, true, rows, columns, depth, j->scale, th_head_of(&j->q, head, heads),
           th_head_ld(&j->q), th_head_of(&j->k, head, heads), th_head_ld(&j->k), 0, p, columns);
-  for (int64_t i = 0; i < rows; i++) {
-    char *row = p + i * columns * size;
-    if (j->bias.data)
-      TH_FOR(dtype, add_run, columns,
-             (void *)(th_head_of(&j->bias, head, heads) + i * j->bias.stride[2] * size), j->bias.stride[3],
-             (void *)row);
-    th_softmax_one(dtype, columns, th_row_visible(&j->mask, &j->weights, head * rows + i), false, row, row);
-  }
+  for (int64_t i = 0; i < rows && j->bias.data; i++)
+    TH_FOR(dtype, add_run, columns,
+           (void *)(th_head_of(&j->bias, head, heads) + i * j->bias.stride[2] * size), j->bias.stride[3],
+           (void *)(p + i * columns * size));
+  TH_FOR(dtype, weigh_head, j, head, (void *)p);
   if (j->dropped.data) {
     used = th_head_of(&j->dropped, head, heads);
     TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)p,

@@ -118,7 +118,7 @@ static void forward_tile(const one_head *o, const tile *t, void *top, void *sum)
 }
 
 static void forward_rows(const one_head *o, int64_t row) {
-  double top[ROWS], sum[ROWS]; /* room for either type */
+  double top[ROWS] = {0}, sum[ROWS] = {0}; /* room for either type */
   tile t = {.row = row, .rows = o->rows - row < ROWS ? o->rows - row : ROWS};
   int64_t ld = th_head_ld(&o->j->out);
   for (int64_t i = 0; i < t.rows; i++)

@@ -1,4 +1,4 @@
-/* Matrix products through OpenBLAS: batched, strided, cut for threads by size alone. */
+/* Matrix products: batched, strided, cut for threads by size alone; large ones through OpenBLAS. */
 #include "kernels.h"
 
 #include <cblas.h>
@@ -16,6 +16,10 @@ void th_blas_one_thread(void) {
 void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
              double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
              int64_t ldc) {
+  if (th_gemm_in_tiles(transpose_b, m, n)) {
+    th_gemm_tiles(dtype, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    return;
+  }
   enum CBLAS_TRANSPOSE ta = transpose_a ? CblasTrans : CblasNoTrans,
                        tb = transpose_b ? CblasTrans : CblasNoTrans;
   if (dtype == TH_F32)

@@ -79,6 +79,11 @@ void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tenso
 bool th_is_matrix(const th_tensor *x); /* can BLAS read the last two axes where they lie? */
 
 /* c = alpha op(a) op(b) + beta c: one plain call on the caller's thread. [m,k] x [k,n] */
+/* Whether th_gemm is th_gemm_tiles, which is our own, or the BLAS's. */
+bool th_gemm_in_tiles(bool transpose_b, int64_t m, int64_t n);
+void th_gemm_tiles(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                   double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
+                   int64_t ldc);
 void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
              double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
              int64_t ldc);

@@ -173,7 +173,7 @@ static void backward_head(void *context, int64_t head) {
     if (o.gq) queries_backward(&o);
     if (o.gk || o.gv) keys_backward(&o);
   }
-  if (o.gv)
+  if (o.gv && o.gextended) /* there with gv */
     TH_FOR(o.dtype, add_values, o.keys, o.width, (void *)o.extended, (void *)o.gextended, (void *)o.gv,
            o.ld_gv);
 }

@@ -23,7 +23,7 @@ row_view th_row_visible(const th_mask *mask, const th_tensor *x, int64_t row) {
   if (mask->window && mask->window < own + 1) see.first = own + 1 - mask->window;
   const th_tensor *allowed = mask->allowed;
   int64_t offset = 0, index = row, sequence = 0;
-  for (int axis = last - 1; axis >= 0; axis--) {
+  for (int axis = last - 1; axis >= 0 && (allowed || mask->key_length); axis--) {
     sequence = index % x->shape[axis];
     if (allowed) offset += sequence * allowed->stride[axis];
     index /= x->shape[axis];

@@ -99,9 +99,30 @@ static inline th_vf th_vf_tanh(th_vf x) {
   return (th_vf)((th_vi)th_vf_select(a < 0.625f, near, far) | sign);
 }
 
+/* The first n lanes of a vector of 4- or 8-byte elements, n from 0 to all of them: through memcpy, which is a call, unless the
+ * processor can mask. */
+#ifdef __AVX512F__
+#include <immintrin.h>
+#define TH_PARTS_ARE_CHEAP true
+#define TH_F32_PART(n) ((__mmask16)((1u << (n)) - 1))
+#define TH_F64_PART(n) ((__mmask8)((1u << (n)) - 1))
+#define TH_LOAD_PART_F32(lanes, from, n) \
+  ((lanes) = (th_vf)_mm512_mask_loadu_ps((__m512)(lanes), TH_F32_PART(n), from))
+#define TH_LOAD_PART_F64(lanes, from, n) \
+  ((lanes) = (th_vd)_mm512_mask_loadu_pd((__m512d)(lanes), TH_F64_PART(n), from))
+#define TH_STORE_PART_F32(to, lanes, n) _mm512_mask_storeu_ps(to, TH_F32_PART(n), (__m512)(lanes))
+#define TH_STORE_PART_F64(to, lanes, n) _mm512_mask_storeu_pd(to, TH_F64_PART(n), (__m512d)(lanes))
+#else
+#define TH_PARTS_ARE_CHEAP false
+#define TH_LOAD_PART_F32(lanes, from, n) memcpy(&(lanes), from, (size_t)(n) * sizeof *(from))
+#define TH_LOAD_PART_F64 TH_LOAD_PART_F32
+#define TH_STORE_PART_F32(to, lanes, n) memcpy(to, &(lanes), (size_t)(n) * sizeof *(to))
+#define TH_STORE_PART_F64 TH_STORE_PART_F32
+#endif
+
 /* set: one value in all lanes. load, store: a whole vector, at any address. load_part: the first n
  * elements, and `pad` in the other lanes; it reads nothing past them, as store_part writes nothing. */
-#define TH_DEFINE_LANE_ACCESS(vector, element) \
+#define TH_DEFINE_LANE_ACCESS(vector, element, suffix) \
   static inline vector vector##_set(element value) { return value - (vector){0}; } \
   static inline vector vector##_load(const element *from) { \
     vector lanes; \
@@ -111,14 +132,46 @@ static inline th_vf th_vf_tanh(th_vf x) {
   static inline void vector##_store(element *to, vector lanes) { memcpy(to, &lanes, sizeof lanes); } \
   static inline vector vector##_load_part(const element *from, int64_t n, element pad) { \
     vector lanes = vector##_set(pad); \
-    memcpy(&lanes, from, (size_t)n * sizeof *from); \
+    TH_LOAD_PART_##suffix(lanes, from, n); \
     return lanes; \
   } \
   static inline void vector##_store_part(element *to, int64_t n, vector lanes) { \
-    memcpy(to, &lanes, (size_t)n * sizeof *to); \
+    TH_STORE_PART_##suffix(to, lanes, n); \
   }
 
-TH_DEFINE_LANE_ACCESS(th_vf, float)
-TH_DEFINE_LANE_ACCESS(th_vd, double)
+TH_DEFINE_LANE_ACCESS(th_vf, float, F32)
+TH_DEFINE_LANE_ACCESS(th_vd, double, F64)
+
+/* In a kernel that each_real.h compiles: the vectors of a row of n elements, the last of which may be a part of one. */
+#define EACH_VECTOR(n, i) for (int64_t i = 0; i < (n); i += LANES)
+#define PART(n, i) ((n) - (i) < LANES ? (n) - (i) : LANES)
+
+/* max: lane by lane, b's where either is a NaN. top, sum: of all lanes; a NaN is no top unless it is alone. */
+#ifdef __AVX512F__
+static inline th_vf th_vf_max(th_vf a, th_vf b) { return (th_vf)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline th_vd th_vd_max(th_vd a, th_vd b) { return (th_vd)_mm512_max_pd((__m512d)a, (__m512d)b); }
+static inline float th_vf_top(th_vf x) { return _mm512_reduce_max_ps((__m512)x); }
+static inline double th_vd_top(th_vd x) { return _mm512_reduce_max_pd((__m512d)x); }
+static inline float th_vf_sum(th_vf x) { return _mm512_reduce_add_ps((__m512)x); }
+static inline double th_vd_sum(th_vd x) { return _mm512_reduce_add_pd((__m512d)x); }
+#else
+#define TH_DEFINE_LANE_REDUCTION(vector, element, lanes) \
+  static inline vector vector##_max(vector a, vector b) { \
+    for (int i = 0; i < (lanes); i++) b[i] = a[i] > b[i] ? a[i] : b[i]; \
+    return b; \
+  } \
+  static inline element vector##_top(vector x) { \
+    element top = x[0]; \
+    for (int i = 1; i < (lanes); i++) top = x[i] > top ? x[i] : top; \
+    return top; \
+  } \
+  static inline element vector##_sum(vector x) { \
+    element sum = x[0]; \
+    for (int i = 1; i < (lanes); i++) sum += x[i]; \
+    return sum; \
+  }
+TH_DEFINE_LANE_REDUCTION(th_vf, float, TH_VF_LANES)
+TH_DEFINE_LANE_REDUCTION(th_vd, double, TH_VD_LANES)
+#endif
 
 #endif
