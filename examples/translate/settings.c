@@ -115,7 +115,7 @@ static const setting table[] = {
      "pairs: as many in a batch as take N tokens with marks and padding, both sides (0: --batch)"},
     {"accumulate", WHOLE, AT(accumulate), 1, 10000, NULL, "1", "1", false, "batches in an update"},
     {"parts", WHOLE, AT(parts), 1, 65536, NULL, "1", "1", true,
-     "parts of a batch, each computed by itself: a power of two, as many as ranks at least"},
+     "parts of a batch, each computed by itself: a power of two (MPI: 4, or one for each rank)"},
     {"rate", REAL, AT(rate), 1e-12, 100, NULL, "0.002", "0.001", true,
      "learning rate (schedule paper: its factor)"},
     {"schedule", CHOICE, AT(schedule), 0, 0, "cosine|constant|paper", "cosine", "cosine", false,
