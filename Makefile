@@ -51,7 +51,9 @@ program_c := $(wildcard examples/translate/*.c)
 single_c := $(wildcard examples/*.c)
 # Loaded into the program by the tests that let its calls fail; no part of the tests themselves.
 preload_c := tests/fault_preload.c
-test_c := $(filter-out $(preload_c),$(wildcard tests/*.c tests/translate/*.c))
+# Linked into a second program, whose allocations fail.
+starved_c := tests/starved.c
+test_c := $(filter-out $(preload_c) $(starved_c),$(wildcard tests/*.c tests/translate/*.c))
 # What the tests of the program look into.
 program_parts := $(addprefix examples/translate/,toy.c data.c batch.c pairs.c settings.c options.c head_list.c \
                  report.c methods.c)
@@ -67,6 +69,7 @@ tests := $(B)/tests-all
 gradcheck := $(B)/gradcheck
 report_page := $(B)/report_page
 preload := $(B)/fault_preload.so
+starved := $(B)/translate-starved
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
@@ -135,6 +138,11 @@ $(preload): $(preload_c) Makefile
 	@echo '  link    $@'
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(warnings) -fPIC -shared $< -ldl -o $@
 
+wrapped := malloc calloc realloc reallocarray aligned_alloc strdup open_memstream
+$(starved): $(call object,$(program_c) $(starved_c)) $(library)
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) $(wrapped:%=-Wl,--wrap=%) -o $@
+
 $(gradcheck): $(B)/tests/gradcheck/main.o $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
@@ -173,7 +181,7 @@ toys: packages
 
 check: packages
 	@scripts/packages.sh command=python3:python3
-	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(singles) $(benches) $(fuzzers)
+	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(starved) $(singles) $(benches) $(fuzzers)
 	tests/run.sh $(B)
 
 # The packages are Debian's, so the Python is, too.
@@ -190,8 +198,8 @@ check-mpi:
 	tests/mpi.sh build/mpi
 
 faults: packages
-	@$(MAKE) --no-print-directory $(tests) $(preload) $(program)
-	TAPEHEAD_FAULTS=all $(tests) --filter 'translate_@(kill|faults)/*' --jobs 2 --verbose
+	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(starved)
+	TAPEHEAD_FAULTS=all $(tests) --filter 'translate_@(kill|faults|memory)/*' --jobs 2 --verbose
 
 fuzz: packages
 	@scripts/packages.sh command=clang:clang command=llvm-symbolizer-14:llvm-14 file=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a:libclang-rt-14-dev
@@ -207,7 +215,7 @@ coverage: packages
 	gcovr --root . --filter src/ --object-directory build/coverage --sort-percentage --print-summary
 
 # Without the tests in which a process is killed or may not write: it could not write its counts.
-covered: $(tests) $(preload) $(program) $(gradcheck)
+covered: $(tests) $(preload) $(program) $(starved) $(gradcheck)
 	$(gradcheck) >/dev/null
 	$(tests) --jobs 2 --filter '!(translate_faults|translate_kill|translate_directory)/*'
 
@@ -241,7 +249,7 @@ valgrind: packages
 
 format:
 	@scripts/packages.sh command=clang-format:clang-format
-	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(preload_c) $(bench_c) $(wildcard bench/*.h tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h examples/*/*/*.js tests/*.h tests/*/*.h)
+	@clang-format -i $(library_c) $(program_c) $(single_c) $(test_c) $(preload_c) $(starved_c) $(bench_c) $(wildcard bench/*.h tests/*/*.c include/*/*.h src/*/*.h src/*/*.inc examples/*/*.h examples/*/*/*.js tests/*.h tests/*/*.h)
 
 lint: packages
 	@scripts/packages.sh command=clang-tidy:clang-tidy command=cppcheck:cppcheck

@@ -183,7 +183,7 @@ Test(translate_directory, a_config_that_is_damaged) {
   damage_config("\"width\": 16", "\"wide\": 16", "run/config.json: \"wide\" is no setting");
   damage_config("\"width\": 16", "\"width\": 16, \"width\": 16", "run/config.json:");
   damage_config("\"heads\": 2", "\"heads\": 3", "run/config.json: 3 heads do not divide a width of 16");
-  damage_config("{", "[", "run/config.json:2: ");
+  damage_config("{", "[", "run/config.json: settings: JSON at line 2, ");
 }
 
 Test(translate_directory, a_config_from_before_a_setting_was_there) {

@@ -362,7 +362,7 @@ Test(translate_recipe, a_file_that_is_no_recipe_is_refused_with_its_name) {
   refuses(1, "recipe.json: \"norm\" is of the wrong kind: --norm past: want one of pre|post",
           "train --recipe recipe.json --out a");
   put_text("recipe.json", RECIPE);
-  refuses(1, "recipe.json:2: ", "train --recipe recipe.json --out a");
+  refuses(1, "recipe.json: settings: JSON at line 2, ", "train --recipe recipe.json --out a");
   put_text("recipe.json", "[]");
   refuses(1, "recipe.json: not a JSON object", "train --recipe recipe.json --out a");
   refuses(2, "--recipe: missing argument", "train --out a --recipe");

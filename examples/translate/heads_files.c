@@ -170,7 +170,7 @@ static th_status save_weights(const head_study *h, const char *directory, th_err
 static th_status save_sentences(const head_study *h, const char *directory, th_error *error) {
   char path[PATH_TEXT];
   json_t *list = sentences_json(h, false);
-  char *text = json_dumps(list, JSON_COMPACT);
+  char *text = th_json_dump(list, JSON_COMPACT);
   path_in(path, directory, "sentences.json");
   th_status status = text ? th_file_write(path, text, strlen(text), error)
                           : th_error_set(error, TH_ENOMEM, "%s: no memory", path);

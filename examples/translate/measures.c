@@ -157,7 +157,7 @@ void settings_to_json(json_t *object, const scorecard *card, int64_t references)
 }
 
 th_status print_json(json_t *object, th_error *error) {
-  char *text = json_dumps(object, JSON_REAL_PRECISION(15));
+  char *text = th_json_dump(object, JSON_REAL_PRECISION(15));
   json_decref(object);
   if (!text) return th_error_set(error, TH_ENOMEM, "no memory for the JSON");
   puts(text);

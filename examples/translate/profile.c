@@ -111,7 +111,7 @@ static th_status write_trace(const char *path, const th_profile_event *events, i
     if (json_array_append_new(list, trace_event(&events[i]))) break;
   bool whole = list && (int64_t)json_array_size(list) == count;
   json_t *root = json_pack("{s:o, s:s}", "traceEvents", list, "displayTimeUnit", "ms");
-  char *text = whole && root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+  char *text = whole && root ? th_json_dump(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
   json_decref(root);
   if (!text) return th_error_set(error, TH_ENOMEM, "%s: no memory for %lld events", path, (long long)count);
   th_status status = th_file_write(path, text, strlen(text), error);

@@ -79,7 +79,7 @@ static th_status put_page(th_file_out *out, const char *study, th_error *error) 
 th_status write_report(const char *path, const json_t *study, th_error *error) {
   if (!json_is_object(study)) return th_error_set(error, TH_EINVAL, "%s: the study is no JSON object", path);
   /* Seven digits are what is shown and a float's worth. */
-  char *text = json_dumps(study, JSON_COMPACT | JSON_REAL_PRECISION(7));
+  char *text = th_json_dump(study, JSON_COMPACT | JSON_REAL_PRECISION(7));
   if (!text) return th_error_set(error, TH_ENOMEM, "%s: out of memory", path);
   th_file_out out;
   th_status status = th_file_out_open(&out, path, error);

@@ -210,10 +210,9 @@ static th_status read_object(json_t **root, const char *path, th_error *error) {
   size_t size;
   th_status status = th_file_read(path, &bytes, &size, error);
   if (status) return status;
-  json_error_t where;
-  *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &where);
+  status = th_json_parse(root, bytes, size, path, "settings", error);
   free(bytes);
-  return *root ? TH_OK : th_error_set(error, TH_EFORMAT, "%s:%d: %s", path, where.line, where.text);
+  return status;
 }
 
 static th_status load_row(settings *s, const setting *row, const json_t *value, const char *path,
@@ -383,7 +382,7 @@ th_status settings_save(const settings *s, const char *path, th_error *error) {
                                             : json_string(at);
     failed = json_object_set_new(root, table[i].name, value);
   }
-  char *text = failed ? NULL : json_dumps(root, JSON_INDENT(2));
+  char *text = failed ? NULL : th_json_dump(root, JSON_INDENT(2));
   json_decref(root);
   if (!text) return th_error_set(error, TH_ENOMEM, "%s: no memory, or a setting is not UTF-8", path);
   th_status status = th_file_write(path, text, strlen(text), error);

@@ -26,6 +26,16 @@ extern "C" {
  * "data.tsv: cannot read: No such file or directory". */
 th_status th_file_read(const char *path, char **bytes, size_t *size, th_error *error);
 
+/* JSON through jansson, whose 2.14 does not tell of each allocation that fails: it may complain of a text that is right, or go on
+ * with a part of a string, in what it reads and in what it writes. Here that is an error. */
+struct json_t;
+/* json_dumps: the caller's to free(); NULL: no memory. */
+char *th_json_dump(const struct json_t *value, size_t flags);
+/* Parses `size` bytes of JSON into a value of jansson's, the caller's to json_decref(); a key given twice is an error. `what` is
+ * put before the parser's words: "PATH: WHAT: JSON at line 1, column 5: '}' expected". */
+th_status th_json_parse(struct json_t **value, const char *bytes, size_t size, const char *path,
+                        const char *what, th_error *error);
+
 /* Writes a whole file atomically: a reader, or a machine that loses power, sees the old file or the
  * new one, never a part. The bytes go to a temporary name in the same directory, are synced, and
  * take the old file's place; then the directory is synced. On an error the temporary is removed and

@@ -108,7 +108,7 @@ th_status th_metrics_append(th_metrics *metrics, int64_t step, const th_metric *
                             th_error *error) {
   json_t *object;
   th_status status = make_object(&object, metrics->path, step, values, count, error);
-  char *line = status == TH_OK ? json_dumps(object, JSON_COMPACT) : NULL;
+  char *line = status == TH_OK ? th_json_dump(object, JSON_COMPACT) : NULL;
   json_decref(object);
   if (status != TH_OK) return status;
   if (!line) return th_io_no_memory(error, metrics->path);

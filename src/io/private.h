@@ -17,13 +17,6 @@ th_status th_io_no_memory(th_error *error, const char *path);
 #define TH_QUOTED 96
 const char *th_io_quoted(char out[TH_QUOTED], const char *text);
 
-/* ---- json.c ---- */
-
-/* Parses `size` bytes, refusing a key given twice. `what` is put before the parser's words:
- * "PATH: WHAT: JSON at line 1, column 5: '}' expected". */
-th_status th_json_parse(json_t **value, const char *bytes, size_t size, const char *path, const char *what,
-                        th_error *error);
-
 /* ---- elements.c ---- */
 
 /* Writes a tensor's elements in row-major order, little-endian. */

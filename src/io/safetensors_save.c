@@ -82,7 +82,7 @@ static th_status add_tensor(json_t *header, const th_named_tensor *named, int64_
 /* The header's text, padded; to be freed. */
 static th_status header_text(char **text, size_t *length, const json_t *header, const char *path,
                              th_error *error) {
-  char *dumped = json_dumps(header, JSON_COMPACT);
+  char *dumped = th_json_dump(header, JSON_COMPACT);
   if (!dumped) return th_io_no_memory(error, path);
   size_t used = strlen(dumped), padded = (used + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   if (padded > HEADER_LIMIT) {

@@ -48,7 +48,7 @@ th_status th_vocabulary_save(const th_vocabulary *vocabulary, const char *path, 
       (th_vocabulary_unit(vocabulary) != TH_UNIT_BPE ||
        !json_object_set_new(root, "merges",
                             strings_json(vocabulary, th_vocabulary_merges(vocabulary), merge_json))))
-    text = json_dumps(root, JSON_INDENT(1));
+    text = th_json_dump(root, JSON_INDENT(1));
   json_decref(root);
   if (!text) return th_io_no_memory(error, path);
   size_t length = strlen(text);

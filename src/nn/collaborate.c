@@ -74,14 +74,15 @@ typedef struct search {
   grams own, other;       /* of found with itself, and with what is wanted */
   double *system, *right; /* [terms,terms], and right sides [terms, width or heads] */
   double square, error;   /* of the wanted tensor; the relative error of `found` */
+  bool no_memory;
 } search;
 
 /* Solves system x = right for `columns` columns; system is symmetric and at least nearly positive definite. right
  * [terms,columns] is row-major: to LAPACK its transpose, so that it is turned round on the way in and out. */
-static bool solve(const search *s, int64_t columns, double *right) {
+static bool solve(search *s, int64_t columns, double *right) {
   int n = (int)s->found.terms, k = (int)columns, info = 0;
   double top = 0, *turned = malloc((size_t)(n * columns) * sizeof *turned);
-  if (!turned) return false;
+  if (!turned) return s->no_memory = true, false;
   for (int i = 0; i < n; i++) top = fmax(top, s->system[i * n + i]);
   for (int i = 0; i < n; i++) s->system[i * n + i] += top > 0 ? RIDGE * top : 1;
   for (int64_t i = 0; i < n * columns; i++) turned[i % columns * n + i / columns] = right[i];
@@ -272,8 +273,10 @@ static th_status decompose(const factors *wanted, factors *found, double *relati
   for (int start = 0; start < STARTS && !status && s.square > 0; start++) {
     bool begun = start ? (start_from_noise(&s, start), true) : start_from_heads(&s);
     if (!begun || !sweep(&s)) {
-      status = th_error_set(error, TH_EINVAL, "collaborate: LAPACK found no decomposition of %lld terms",
-                            (long long)found->terms);
+      status = s.no_memory ? th_error_set(error, TH_ENOMEM, "collaborate: no memory for a decomposition")
+                           : th_error_set(error, TH_EINVAL,
+                                          "collaborate: LAPACK found no decomposition of %lld terms",
+                                          (long long)found->terms);
     } else if (s.error < best) {
       int64_t count = 2 * found->terms * found->width + found->heads * found->terms;
       best = s.error;
