@@ -4,6 +4,7 @@
 #   make MODE=asan      build/asan, with AddressSanitizer and UndefinedBehaviorSanitizer
 #   make MODE=coverage  build/coverage, which counts the lines that run
 #   make CC=clang       build/release-clang
+#   make MPI=1          build/mpi, whose program trains with several processes: docs/mpi.md
 #   make ARCH=x86-64-v2 for a processor other than this one
 #   make LINK=shared    the program and the examples with libtapehead.so, not with libtapehead.a
 #   make WERROR=        for a compiler that warns of more than those it was written with
@@ -17,7 +18,7 @@ CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 # V=1 shows every command in full.
 Q := $(if $(V),,@)
 
-name := $(MODE)$(if $(filter gcc,$(CC)),,-$(notdir $(CC)))
+name := $(if $(MPI),mpi$(if $(filter release,$(MODE)),,-$(MODE)),$(MODE))$(if $(filter gcc,$(CC)),,-$(notdir $(CC)))
 B := build/$(name)
 
 optimise_release := -O3 -g
@@ -34,7 +35,11 @@ endif
 packages := openblas:libopenblas-dev sleef:libsleef-dev libpng:libpng-dev freetype2:libfreetype-dev \
             fontconfig:libfontconfig-dev jansson:libjansson-dev libutf8proc:libutf8proc-dev popt:libpopt-dev \
             criterion:libcriterion-dev
+ifdef MPI
+packages += ompi-c:libopenmpi-dev command=mpirun:openmpi-bin
+endif
 modules := $(foreach p,$(packages),$(firstword $(subst :, ,$(p))))
+modules := $(filter-out command=%,$(modules))
 modules_run := $(filter-out criterion,$(modules))
 modules_library := $(filter-out popt,$(modules_run))
 
@@ -47,7 +52,7 @@ external = $(shell pkg-config --cflags $(modules) 2>/dev/null)
 linked_to = $(LDFLAGS) $(shell pkg-config --libs $(1) 2>/dev/null) -lm -lpthread
 libraries = $(call linked_to,$(modules_run))
 
-library_c := $(wildcard src/*/*.c)
+library_c := $(filter-out src/ranks/$(if $(MPI),alone,mpi).c,$(wildcard src/*/*.c))
 program_c := $(wildcard examples/translate/*.c)
 single_c := $(wildcard examples/*.c)
 # Loaded into the program by the tests that let its calls fail; no part of the tests themselves.
@@ -82,7 +87,7 @@ starved := $(B)/translate-starved
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo toys check check-report faults fuzz coverage covered fuzzers gradcheck bench bench-smoke bench-length asan valgrind format lint product install uninstall reference deb arm64 packages clean help
+.PHONY: all demo toys check check-report check-mpi faults fuzz coverage covered fuzzers gradcheck bench bench-smoke bench-length asan valgrind format lint product install uninstall reference deb arm64 packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -98,6 +103,7 @@ help:
 	@echo 'make toys        every toy task with every kind of positions, at lengths beyond training: a quarter of an hour'
 	@echo 'make check       build and pass the tests'
 	@echo 'make check-report  the report of a head study, in a browser, which is a large download'
+	@echo 'make check-mpi   training by several processes, with Open MPI: the same bits, killed ranks'
 	@echo 'make faults      kill a training, and let it fail, at every single call that it makes'
 	@echo 'make fuzz        bytes of all kinds into every reader and the engine, FUZZ_SECONDS=60 each'
 	@echo 'make coverage    the lines and branches of src/ that the tests run'
@@ -223,6 +229,13 @@ check-report: packages
 	@scripts/packages.sh command=chromium:chromium command=chromedriver:chromium-driver python=selenium:python3-selenium
 	@$(MAKE) --no-print-directory $(report_page)
 	/usr/bin/python3 -B tests/report/browser.py $(report_page)
+
+# Not in check: it takes a minute, and Open MPI.
+check-mpi:
+	@scripts/packages.sh command=pgrep:procps
+	@$(MAKE) --no-print-directory MPI=1 packages
+	@$(MAKE) --no-print-directory MPI=1 build/mpi/translate
+	tests/mpi.sh build/mpi
 
 faults: packages
 	@$(MAKE) --no-print-directory $(tests) $(preload) $(program) $(starved)

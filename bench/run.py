@@ -169,6 +169,7 @@ def smoke(directory):
         sys.exit(f"bench/run.py: ops printed {len(rows)} lines, and of those: {bad}")
     said_by([directory / "decode", "--longest", "16", "--runs", "1", "--batch", "2", "--layers", "1"])
     said_by([directory / "attention_length", "--longest", "512", "--repeats", "1", "--heads", "1"])
+    said_by([directory / "ranks", "--steps", "1", "--batch", "4", "--parts", "4"])
 
 
 def said_by(command):

@@ -1,7 +1,7 @@
 #!/bin/sh
 # rooms.sh [LIBRARY]: each room includes only the rooms to its left,
 #
-#     tensor <- autograd <- nn <- optim, io, study <- examples        plot and measure know only tensor
+#     tensor <- autograd <- nn <- optim, io, study <- examples    optim <- ranks <- examples    plot and measure know only tensor
 #
 # and every global symbol of LIBRARY (libtapehead.a) begins with th_. Prints a line for each breach and
 # exits 1; without one it says nothing. Works on the tree below the working directory.
@@ -24,11 +24,12 @@ find src include examples -type f \( -name '*.[ch]' -o -name '*.inc' \) -print |
     may["autograd"] = "tensor autograd"
     may["nn"] = "tensor autograd nn"
     may["optim"] = may["nn"] " optim"
+    may["ranks"] = may["optim"] " ranks"
     may["io"] = may["nn"] " io"
     may["study"] = may["nn"] " study"
     may["plot"] = "tensor plot"
     may["measure"] = "tensor measure"
-    may["examples"] = may["tapehead"] = "tensor autograd nn optim io study plot measure tapehead examples"
+    may["examples"] = may["tapehead"] = "tensor autograd nn optim ranks io study plot measure tapehead examples"
   }
 
   function room_of_file(path, part, n) {

@@ -325,6 +325,82 @@ Test(autograd, rewinding_gives_back_what_was_made_since_the_mark) {
   desk_close(&d);
 }
 
+/* ---- watched ---------------------------------------------------------------------------------------- */
+
+typedef struct witness {
+  const th_var *next;
+  int passed;
+  const th_tensor *grad;
+  double seen; /* of the gradient's first element, when the first leaf was passed */
+} witness;
+
+static void see(void *context, const th_var *var) {
+  witness *w = context;
+  cr_assert(var == w->next, "number %d is another var", w->passed);
+  w->next = var->previous;
+  w->passed++;
+  if (!var->op && isnan(w->seen)) w->seen = th_tensor_get(w->grad, 0);
+}
+
+Test(autograd, a_watcher_sees_each_var_from_the_last_to_the_first_and_a_leafs_gradient_done_when_it_passes) {
+  desk d = desk_open();
+  th_tensor x = desk_counted(&d, TH_F64, SHAPE(3)), g;
+  th_var *leaf = desk_leaf(&d, &x, &g), *twice = th_add(leaf, leaf), *sum = th_sum(twice, TH_ALL_AXES, false);
+  witness w = {.next = sum, .grad = &g, .seen = (double)NAN};
+  th_tape_watch(d.tape, see, &w);
+  cr_assert(th_backward(sum, NULL) == TH_OK);
+  cr_expect(w.passed == 3 && !w.next, "%d", w.passed);
+  cr_expect(w.seen == 2);
+  th_tape_watch(d.tape, NULL, NULL);
+  cr_assert(th_backward(sum, NULL) == TH_OK);
+  cr_expect(w.passed == 3, "nobody watches any more");
+  desk_close(&d);
+}
+
+/* ---- rows of a batch ----------------------------------------------------------------------------------- */
+
+/* What dropout makes of rows [first, first + rows) of x, where the tape knows that they are of a larger batch. */
+static th_tensor dropped(desk *d, const th_tensor *x, int64_t first, int64_t rows, th_var *drop(th_var *x)) {
+  th_tensor part;
+  th_tape_reset(d->tape);
+  th_tape_train(d->tape, true);
+  th_tape_seed(d->tape, 3, 5);
+  th_tape_rows(d->tape, first, rows);
+  th_view_slice(&part, x, 0, first, first + rows);
+  th_var *y = drop(drop(th_constant(d->tape, &part))); /* the second draw is another */
+  cr_assert(!th_tape_error(d->tape), "%s", th_tape_error(d->tape)->text);
+  return desk_copy(d, TH_F64, &th_contiguous(y)->value);
+}
+
+static th_var *drop_elements(th_var *x) { return th_dropout(x, 0.4); }
+static th_var *drop_weights(th_var *x) {
+  return th_attention(x, x, x, &(th_attention_options){.dropout = 0.4, .way = TH_ATTEND_WHOLE});
+}
+static th_var *drop_weights_in_tiles(th_var *x) {
+  return th_attention(x, x, x, &(th_attention_options){.dropout = 0.4, .way = TH_ATTEND_TILES});
+}
+
+static void expect_rows_as_in_the_whole(th_var *drop(th_var *x), const char *what) {
+  desk d = desk_open();
+  th_tensor x = desk_uniform(&d, TH_F64, 1, 2, SHAPE(7, 3, 5, 3)),
+            part; /* rows of 45 numbers: no multiple of 4 */
+  th_tensor whole = dropped(&d, &x, 0, 7, drop);
+  for (int64_t first = 0; first < 7; first++)
+    for (int64_t rows = 1; first + rows <= 7; rows++) {
+      th_tensor got = dropped(&d, &x, first, rows, drop);
+      th_view_slice(&part, &whole, 0, first, first + rows);
+      cr_assert(first_difference(&got, &part, 1e-12) < 0, "%s: rows %d to %d", what, (int)first,
+                (int)(first + rows));
+    }
+  desk_close(&d);
+}
+
+Test(autograd, dropout_treats_rows_of_a_batch_as_it_does_in_the_whole_one) {
+  expect_rows_as_in_the_whole(drop_elements, "dropout");
+  expect_rows_as_in_the_whole(drop_weights, "attention");
+  expect_rows_as_in_the_whole(drop_weights_in_tiles, "attention in tiles");
+}
+
 Test(autograd, freeing_no_tape_does_nothing) { th_tape_free(NULL); }
 
 /* ---- errors: kept, located, and without effect on what follows ------------------------------- */

@@ -170,6 +170,39 @@ Test(adam, gives_the_same_bits_with_a_pool) {
   th_pool_free(pool);
 }
 
+Test(adam, spans_are_updated_as_in_the_whole_and_nothing_else_is) {
+  th_params *whole = set_of(TH_F32), *some = set_of(TH_F32);
+  const th_span spans[] = {{16, 32}, {32, 32}, {48, 19200}, {20064, 38000 / 16 * 16}};
+  const th_adam_config config = {.weight_decay = 0.1, .decoupled = true};
+  th_pool *pool = th_pool_new(3);
+  th_adam a, b;
+  cr_assert(th_adam_new(&a, whole, &config, NULL) == TH_OK);
+  cr_assert(th_adam_new_spans(&b, some, &config, spans, 4, NULL) == TH_OK);
+  th_tensor x = th_params_values(whole), y = th_params_values(some);
+  th_tensor first = {0};
+  cr_assert(th_tensor_new(&first, TH_F32, 1, y.shape, NULL) == TH_OK && !th_tensor_copy(&first, &y, NULL));
+  for (uint64_t step = 1; step < 4; step++) {
+    draw_gradients(whole, step), draw_gradients(some, step);
+    th_adam_update(&a, 0.01, NULL), th_adam_update(&b, 0.01, pool);
+  }
+  int64_t moment = 0;
+  for (int64_t i = 0, s = 0; i < x.shape[0]; i++) {
+    while (s < 4 && i >= spans[s].end) s++;
+    bool in = s < 4 && i >= spans[s].begin;
+    double wanted = th_tensor_get(in ? &x : &first, i);
+    cr_assert(th_tensor_get(&y, i) == wanted, "element %d", (int)i);
+    if (!in) continue;
+    cr_assert(th_tensor_get(&b.moment1, moment) == th_tensor_get(&a.moment1, i), "moment of element %d",
+              (int)i);
+    cr_assert(th_tensor_get(&b.moment2, moment++) == th_tensor_get(&a.moment2, i));
+  }
+  cr_expect(moment == b.moment1.shape[0], "there are no moments but of the spans");
+  th_tensor_free(&first);
+  th_adam_free(&a), th_adam_free(&b);
+  th_params_free(whole), th_params_free(some);
+  th_pool_free(pool);
+}
+
 Test(adam, moments_have_the_shape_of_their_parameter_and_start_at_zero) {
   th_params *set = set_of(TH_F32);
   th_adam adam;

@@ -38,7 +38,7 @@ static void put(const th_tensor *to, int64_t row, int32_t before, const int32_t 
 
 void batch_fill(batch *b, const example *examples, int64_t count) {
   int64_t source = 0, target = 0;
-  b->tokens = 0;
+  b->tokens = b->first = 0;
   for (int64_t i = 0; i < count; i++) {
     if (examples[i].source_length > source) source = examples[i].source_length;
     if (examples[i].target_length > target) target = examples[i].target_length;
@@ -56,6 +56,17 @@ void batch_fill(batch *b, const example *examples, int64_t count) {
     put(&b->output, i, TH_PAD, e->target, e->target_length, TH_EOS, -1);
     b->source_length[i] = (int32_t)e->source_length + 1;
   }
+}
+
+batch batch_part(const batch *b, int64_t part, int64_t parts) {
+  int64_t count = b->source.shape[0], begin = count * part / parts, end = count * (part + 1) / parts;
+  batch made = {.source_length = b->source_length + begin, .first = begin};
+  th_view_slice(&made.source, &b->source, 0, begin, end);
+  th_view_slice(&made.input, &b->input, 0, begin, end);
+  th_view_slice(&made.output, &b->output, 0, begin, end);
+  const int32_t *wanted = made.output.data;
+  for (int64_t i = 0, ids = th_tensor_count(&made.output); i < ids; i++) made.tokens += wanted[i] >= 0;
+  return made;
 }
 
 void batch_target_lengths(const batch *b, int32_t *length) {

@@ -1,5 +1,5 @@
 /* What is saved of a run, and read back. A part is a vector over all parameters: weights, a moment, an average. */
-#include "run.h"
+#include "share.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -80,11 +80,11 @@ enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
 #define PARTS_MAX (4 + AVERAGE_MAX)
 
-static size_t parts_of(const run *r, part parts[PARTS_MAX]) {
+static size_t parts_of(const run *r, const th_tensor moment[2], part parts[PARTS_MAX]) {
   size_t count = 0;
   parts[count++] = (part){"", th_params_values(r->model->params)};
-  parts[count++] = (part){"adam.moment1.", r->adam.moment1};
-  parts[count++] = (part){"adam.moment2.", r->adam.moment2};
+  parts[count++] = (part){"adam.moment1.", moment[0]};
+  parts[count++] = (part){"adam.moment2.", moment[1]};
   if (r->ema.values.data) parts[count++] = (part){"ema.", r->ema.values};
   const th_tensor *ring = &r->average.ring;
   for (int64_t k = 0; ring->data && k < th_average_count(&r->average); k++) {
@@ -97,7 +97,7 @@ static size_t parts_of(const run *r, part parts[PARTS_MAX]) {
   return count;
 }
 
-static th_status save_state(const run *r, th_error *error) {
+static th_status save_state(const run *r, const th_tensor moment[2], th_error *error) {
   part parts[PARTS_MAX];
   char text[NUMBERS][32];
   th_text_pair metadata[1 + NUMBERS] = {{"format", "tapehead training state"}};
@@ -109,7 +109,7 @@ static th_status save_state(const run *r, th_error *error) {
                *(const double *)at); /* so many digits give the same bits back */
     metadata[1 + i] = (th_text_pair){numbers[i].key, text[i]};
   }
-  return save_parts(r, STATE, parts, parts_of(r, parts), metadata, 1 + NUMBERS, error);
+  return save_parts(r, STATE, parts, parts_of(r, moment, parts), metadata, 1 + NUMBERS, error);
 }
 
 static bool read_number(run *r, int i, const char *text) {
@@ -134,11 +134,12 @@ static th_status read_numbers(run *r, const th_safetensors *archive, const char 
 th_status run_load_state(run *r, th_error *error) {
   char path[PATH_TEXT];
   part parts[PARTS_MAX];
+  const th_tensor moment[2] = {r->adam.moment1, r->adam.moment2};
   th_safetensors *archive;
   th_status status = th_safetensors_load(&archive, run_path(r, path, STATE), error);
   if (status) return status;
   status = read_numbers(r, archive, path, error);
-  for (size_t k = 0, count = parts_of(r, parts); k < count && !status; k++)
+  for (size_t k = 0, count = parts_of(r, moment, parts); k < count && !status; k++)
     status = load_part(r, archive, path, &parts[k], error);
   th_safetensors_free(archive);
   return status;
@@ -191,8 +192,13 @@ th_status run_save_weights(run *r, th_error *error) {
 }
 
 th_status run_save(run *r, th_error *error) {
-  th_status status = save_state(r, error);
-  return status ? status : run_save_weights(r, error);
+  th_tensor moment[2];
+  th_status status = share_moments(r, moment, error);
+  if (status) return status;
+  if (share_leads(r)) status = save_state(r, moment, error);
+  if (share_leads(r) && !status) status = run_save_weights(r, error);
+  share_moments_free(r, moment);
+  return share_history(r, status, error);
 }
 
 const char *run_weights_name(run_weights which) { return kept[which].name; }

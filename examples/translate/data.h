@@ -48,6 +48,7 @@ typedef struct batch {
   th_tensor source, input, output; /* TH_I32 [B,S], [B,T], [B,T]; padding in output is -1 */
   int32_t *source_length;          /* [B] */
   int64_t tokens;                  /* of output that count */
+  int64_t first;                   /* of a part: its first sequence's place in the whole batch */
   int32_t *memory;
 } batch;
 /* Room for `capacity` sequences of at most `longest` tokens a side; for any batch that training makes. */
@@ -55,6 +56,8 @@ th_status batch_new(batch *b, int64_t capacity, int64_t longest, th_error *error
 th_status batch_new_training(batch *b, const data *d, th_error *error);
 void batch_free(batch *b);
 void batch_fill(batch *b, const example *examples, int64_t count);
+/* Part number `part` of `parts` of a batch, in the whole one's memory and padded as it is. It may be empty. */
+batch batch_part(const batch *b, int64_t part, int64_t parts);
 /* How many tokens each target has, with its mark: length [B]. */
 void batch_target_lengths(const batch *b, int32_t *length);
 

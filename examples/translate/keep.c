@@ -1,5 +1,6 @@
 /* What is kept of a run as it goes: reports, the best weights so far, checkpoints. */
 #include "commands.h"
+#include "share.h"
 
 #include <math.h>
 
@@ -88,16 +89,27 @@ static th_status validate(run *r, progress *p, line *l, th_error *error) {
 
 /* ---- all of it ------------------------------------------------------------------------------------------- */
 
+/* Rank 0 looks, and says what it has seen. */
+static th_status look_at(run *r, th_metrics *metrics, progress *p, th_error *error) {
+  const settings *s = &r->settings;
+  line l = {0};
+  if (!is_due(r, s->snapshot_every) && !is_due(r, s->validate_every) && !is_due(r, s->report_every) &&
+      !run_ended(r))
+    return TH_OK;
+  if (!share_leads(r)) return share_history(r, TH_OK, error);
+  th_status status = snapshot_take(r, error);
+  if (!status && is_due(r, s->validate_every)) status = validate(r, p, &l, error);
+  if (!status && (is_due(r, s->report_every) || run_ended(r))) status = report(r, p, &l, error);
+  if (!status && l.count) status = th_metrics_append(metrics, r->step, l.value, l.count, error);
+  return share_history(r, status, error);
+}
+
 /* The line of metrics stands before the checkpoint does: what a later checkpoint does not know of is cut off when a
  * run goes on, and made again. New best weights are a checkpoint, too, and their file is written after it: so
  * best.safetensors is never ahead of the state, and a run killed between the two writes it when it goes on. */
 th_status keep_up(run *r, th_metrics *metrics, progress *p, th_error *error) {
   const settings *s = &r->settings;
-  line l = {0};
-  th_status status = snapshot_take(r, error);
-  if (!status && is_due(r, s->validate_every)) status = validate(r, p, &l, error);
-  if (!status && (is_due(r, s->report_every) || run_ended(r))) status = report(r, p, &l, error);
-  if (!status && l.count) status = th_metrics_append(metrics, r->step, l.value, l.count, error);
+  th_status status = look_at(r, metrics, p, error);
   bool checkpoint = is_due(r, s->save_every);
   if (checkpoint && r->average.ring.data) th_average_take(&r->average);
   if (!status && (checkpoint || r->history.best_step == r->step)) status = run_save(r, error);

@@ -1,4 +1,5 @@
 #include "commands.h"
+#include "share.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@ double seconds_now(void) {
 }
 
 void progress_start(progress *p, const run *r) {
-  *p = (progress){.live = isatty(STDOUT_FILENO),
+  /* To several ranks mpirun shows a terminal where there is none. */
+  *p = (progress){.live = isatty(STDOUT_FILENO) && !share_is_split(r),
                   .begin = r->step,
                   .steps = r->settings.steps,
                   .started = seconds_now(),

@@ -65,6 +65,7 @@ static th_status make_optimizer(run *r, th_error *error) {
 static bool is_pairs(const settings *s) { return !strcmp(s->task, "pairs"); }
 
 void run_free(run *r) {
+  th_sharing_free(r->sharing);
   th_profile_free(r->profile.all);
   th_tape_free(r->tape);
   th_pool_free(r->pool);

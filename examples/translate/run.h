@@ -26,7 +26,10 @@ typedef struct run {
   history history;
   th_pool *pool;
   th_tape *tape;
-  int64_t step; /* updates made */
+  int64_t step;    /* updates made */
+  th_ranks *ranks; /* who trains it, borrowed, and how they share: share.h; NULL: not in training */
+  th_sharing *sharing;
+  int stop; /* the signal on which they have agreed to end */
   struct {
     th_profile *all, *now; /* NULL without --profile; now: NULL in steps that are not profiled */
     int64_t from, steps;
@@ -72,6 +75,7 @@ bool run_ended(const run *r);
 
 /* One file, optimizer.safetensors, holds all that is needed to go on (weights, moments, averages, step, history), so
  * that no crash leaves half of a checkpoint. The files of weights are written after it and never read to go on. */
+/* Every rank calls it, and rank 0 writes. */
 th_status run_save(run *r, th_error *error);
 /* Those files alone: what a run that was killed just after its checkpoint had no time for. */
 th_status run_save_weights(run *r, th_error *error);

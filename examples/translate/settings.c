@@ -114,6 +114,8 @@ static const setting table[] = {
     {"batch-tokens", WHOLE, AT(batch_tokens), 0, 1e7, NULL, "0", "0", false,
      "pairs: as many in a batch as take N tokens with marks and padding, both sides (0: --batch)"},
     {"accumulate", WHOLE, AT(accumulate), 1, 10000, NULL, "1", "1", false, "batches in an update"},
+    {"parts", WHOLE, AT(parts), 1, 65536, NULL, "1", "1", true,
+     "parts of a batch, each computed by itself: a power of two (MPI: 4, or one for each rank)"},
     {"rate", REAL, AT(rate), 1e-12, 100, NULL, "0.002", "0.001", true,
      "learning rate (schedule paper: its factor)"},
     {"schedule", CHOICE, AT(schedule), 0, 0, "cosine|constant|paper", "cosine", "cosine", false,
@@ -197,6 +199,8 @@ void settings_defaults(settings *s, const given *g) {
   bool pairs = s->pairs[0] != 0;
   for (int i = 0; i < ROWS; i++)
     if (!g->flag[i]) set_from_text(s, &table[i], pairs ? table[i].pair : table[i].toy, NULL);
+  if (g->flag[row_of("parts")]) return;
+  while (s->parts < th_ranks_parts() && 2 * s->parts <= s->batch) s->parts *= 2;
 }
 
 /* ---- JSON ---------------------------------------------------------------------------------------------- */

@@ -29,7 +29,7 @@ typedef struct settings {
   double dropout, head_dropout, label_smoothing;
   char head_gates[16], disagreement[16]; /* none or l0; none, subspace, positions or outputs */
   double gate_penalty, disagreement_weight;
-  int64_t steps, batch, batch_tokens, accumulate, warmup;
+  int64_t steps, batch, batch_tokens, accumulate, parts, warmup;
   double rate, clip, weight_decay, ema;
   char schedule[16], decay[16];
   int64_t seed, threads, report_every, save_every, snapshot_every;

@@ -66,6 +66,9 @@ bool th_tape_training(const th_tape *tape);
 void th_tape_anomaly(th_tape *tape, bool on);
 /* What dropout draws from: the same seed, step and order of ops give the same masks. */
 void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step);
+/* Only rows [first, first + rows) of a batch stand on the tape: dropout treats each as it would in the whole batch, where
+ * the sequences are padded alike and rows are the first axis. rows 0, as at the start: all do. */
+void th_tape_rows(th_tape *tape, int64_t first, int64_t rows);
 
 /* On: an event for each op, forward and backward, is added to the profile, which is borrowed; NULL: off. Two calls of the
  * clock an event are all it costs. See th_profile_new. */
@@ -82,6 +85,11 @@ th_var *th_detach(th_var *x); /* the same numbers, no gradient past this point *
  * where root is a single element). Gradients of other vars are cleared first, so that it may be
  * called again on the same graph. */
 th_status th_backward(th_var *root, const th_tensor *seed);
+/* For who wants gradients before all are there: th_backward calls it after each var of the tape, from the last to the first
+ * (th_var.previous). Through a leaf that was passed nothing adds any more; but other leaves may share its gradient,
+ * and branches that are computed again (th_recompute, th_reversible) have leaves on a tape of their own. NULL: nobody. */
+typedef void th_passed(void *context, const th_var *var);
+void th_tape_watch(th_tape *tape, th_passed *passed, void *context);
 
 /* ---- ops ------------------------------------------------------------------------------------------
  * Shapes: [...] stands for any leading axes. All inputs of one op have one type, TH_F32 or TH_F64. */

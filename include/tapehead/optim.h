@@ -24,20 +24,31 @@ typedef struct th_adam_run {
   double rate; /* th_param.rate */
 } th_adam_run;
 
+/* Elements [begin, end) of the vectors of a set of parameters. */
+typedef struct th_span {
+  int64_t begin, end;
+} th_span;
+
 /* Adam (Kingma & Ba 2015, algorithm 1) with bias correction; decoupled decay: Loshchilov & Hutter 2019,
  * algorithm 2, the decay multiplied by the learning rate. */
 typedef struct th_adam {
   th_adam_config config;
-  th_params *params;          /* borrowed */
-  th_tensor moment1, moment2; /* as th_params_values: one vector over all parameters */
-  int64_t step;               /* updates made */
-  th_adam_run *runs;          /* owned */
+  th_params *params; /* borrowed */
+  th_tensor moment1,
+      moment2;    /* as th_params_values: one vector over all parameters; of spans, over these alone */
+  th_span *spans; /* owned [span_count]: what it updates */
+  int span_count;
+  int64_t step;      /* updates made */
+  th_adam_run *runs; /* owned */
 } th_adam;
 
 /* After th_params_make; config NULL: all defaults. TH_EINVAL for numbers out of range, TH_ENOMEM. */
 th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *config, th_error *error);
+/* ... of some spans of the vector alone, rising and apart; copied. Each begins at a multiple of 16. */
+th_status th_adam_new_spans(th_adam *adam, th_params *params, const th_adam_config *config,
+                            const th_span *spans, int count, th_error *error);
 void th_adam_free(th_adam *adam);
-/* The moments of one parameter, in its shape: for checkpoints. */
+/* The moments of one parameter, in its shape: for checkpoints. Not of spans. */
 void th_adam_moments(const th_adam *adam, const th_param *param, th_tensor *moment1, th_tensor *moment2);
 /* One update from the gradients in the set, which stay as they are. pool may be NULL. */
 void th_adam_update(th_adam *adam, double rate, th_pool *pool);

@@ -8,6 +8,7 @@
 #include "tapehead/nn.h"
 #include "tapehead/optim.h"
 #include "tapehead/plot.h"
+#include "tapehead/ranks.h"
 #include "tapehead/study.h"
 #include "tapehead/tensor.h"
 

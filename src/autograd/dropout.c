@@ -3,9 +3,11 @@
 
 /* Which elements stay: 1 with probability 1 - p. A step's masks depend on its seed and number alone. */
 uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count) {
-  uint8_t *keep = th_keep(tape, (size_t)count);
-  if (keep) th_random_keep(th_tape_draw(tape), 0, count, th_keep_threshold(p), keep);
-  return keep;
+  int64_t before = th_tape_before(tape, count), lead = before % 4;
+  uint8_t *keep = th_keep(tape, (size_t)(count + lead));
+  if (!keep) return NULL;
+  th_random_keep(th_tape_draw(tape), before - lead, count + lead, th_keep_threshold(p), keep);
+  return keep + lead;
 }
 
 uint32_t th_keep_threshold(double p) { return (uint32_t)(p * 4294967296.0); }

@@ -19,6 +19,8 @@ bool th_fail_as(th_var *out, const th_tape *inner);
 void th_profile_begin_op(th_profile *profile, const th_var *v, bool backward);
 void th_profile_end_op(th_profile *profile, const th_var *v);
 
+/* Of a stream that gives each row of a batch equally many numbers, `count` to those on the tape: how many come before them. */
+int64_t th_tape_before(const th_tape *tape, int64_t count);
 th_random th_tape_draw(th_tape *tape); /* a fresh stream: the same for the same seed, step and order of ops */
 
 /* A copy of integer ids [..] in the tape's memory, each from least to n - 1. NULL after th_fail. */

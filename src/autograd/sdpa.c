@@ -62,6 +62,7 @@ static bool fill_tiles(th_var *out, th_attention_job *job) {
   if (s->dropout > 0 && th_tape_training(out->tape)) {
     job->random = th_tape_draw(out->tape);
     job->threshold = th_keep_threshold(s->dropout);
+    job->before = th_tape_before(out->tape, th_tensor_count(&job->weights));
   }
   return th_keep_tensor(out->tape, &job->lse, job->q.dtype, 3, shape) &&
          keep_mask(out->tape, &job->mask, shape[0]) &&

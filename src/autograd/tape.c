@@ -16,6 +16,9 @@ struct th_tape {
   th_var *last, *marked; /* the newest var, and the one at the mark */
   bool recording, training, anomaly;
   uint64_t seed, step, draws;
+  int64_t first_row, rows; /* of a batch, on this tape; rows 0: all */
+  th_passed *passed;       /* or NULL */
+  void *passed_context;
   th_profile *profile; /* borrowed, or NULL */
   th_tape *inner;      /* of what is computed again; NULL until it is wanted */
   size_t inner_peak;   /* the most that earlier runs on it held, since this tape's reset */
@@ -88,6 +91,15 @@ void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step) {
   tape->draws = 0;
 }
 
+void th_tape_rows(th_tape *tape, int64_t first, int64_t rows) {
+  tape->first_row = first;
+  tape->rows = rows;
+}
+
+int64_t th_tape_before(const th_tape *tape, int64_t count) {
+  return tape->rows && count % tape->rows == 0 ? count / tape->rows * tape->first_row : 0;
+}
+
 #define DRAWS_PER_STEP_BITS 20       /* a step may draw about a million masks */
 #define DROPOUT_STREAMS (1ull << 63) /* apart from those of weights and data, which share the seed */
 th_random th_tape_draw(th_tape *tape) {
@@ -108,6 +120,7 @@ th_tape *th_tape_inner(th_tape *tape, uint64_t draws, bool recording) {
   inner->anomaly = tape->anomaly;
   inner->profile = tape->profile;
   inner->seed = tape->seed, inner->step = tape->step, inner->draws = draws;
+  inner->first_row = tape->first_row, inner->rows = tape->rows;
   return inner;
 }
 
@@ -368,15 +381,25 @@ static bool has_backward(th_var *v) {
   return !v->base && v->grad.data;
 }
 
+static void one_backward(th_var *v) {
+  if (!has_backward(v)) return;
+  th_profile_begin_op(v->tape->profile, v, true);
+  v->op->backward(v);
+  th_profile_end_op(v->tape->profile, v);
+  if (v->tape->anomaly) check_input_gradients(v);
+}
+
 /* From the last op to the first, each once: all that uses a var stands after it. */
 static void run_backward(th_tape *tape) {
   for (th_var *v = tape->last; v && !tape->error.status; v = v->previous) {
-    if (!has_backward(v)) continue;
-    th_profile_begin_op(tape->profile, v, true);
-    v->op->backward(v);
-    th_profile_end_op(tape->profile, v);
-    if (tape->anomaly) check_input_gradients(v);
+    one_backward(v);
+    if (tape->passed && !tape->error.status) tape->passed(tape->passed_context, v);
   }
+}
+
+void th_tape_watch(th_tape *tape, th_passed *passed, void *context) {
+  tape->passed = passed;
+  tape->passed_context = context;
 }
 
 th_status th_backward(th_var *root, const th_tensor *seed) {

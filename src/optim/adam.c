@@ -39,7 +39,28 @@ static th_status find_runs(th_adam *adam, int64_t elements, th_error *error) {
   return TH_OK;
 }
 
+/* The spans and, one after another, their moments. */
+static th_status make_moments(th_adam *adam, const th_span *spans, int count, th_error *error) {
+  th_dtype dtype = th_params_values(adam->params).dtype;
+  int64_t elements = 0;
+  adam->spans = calloc((size_t)count + 1, sizeof *adam->spans);
+  if (!adam->spans) return th_error_set(error, TH_ENOMEM, "adam: no memory");
+  for (int i = 0; i < count; i++) {
+    adam->spans[i] = spans[i];
+    elements += spans[i].end - spans[i].begin;
+  }
+  adam->span_count = count;
+  th_status status = th_tensor_new(&adam->moment1, dtype, 1, &elements, error);
+  return status ? status : th_tensor_new(&adam->moment2, dtype, 1, &elements, error);
+}
+
 th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *config, th_error *error) {
+  th_span all = {0, th_params_values(params).shape[0]};
+  return th_adam_new_spans(adam, params, config, &all, 1, error);
+}
+
+th_status th_adam_new_spans(th_adam *adam, th_params *params, const th_adam_config *config,
+                            const th_span *spans, int count, th_error *error) {
   *adam = (th_adam){.params = params};
   if (config) adam->config = *config;
   th_adam_config *c = &adam->config;
@@ -52,8 +73,7 @@ th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *co
                         c->beta1, c->beta2, c->epsilon, c->weight_decay);
   th_tensor values = th_params_values(params);
   if (!values.data) return th_error_set(error, TH_EINVAL, "adam: th_params_make comes first");
-  th_status status = th_tensor_new(&adam->moment1, values.dtype, 1, values.shape, error);
-  if (!status) status = th_tensor_new(&adam->moment2, values.dtype, 1, values.shape, error);
+  th_status status = make_moments(adam, spans, count, error);
   if (!status) status = find_runs(adam, values.shape[0], error);
   if (status) th_adam_free(adam);
   return status;
@@ -63,7 +83,8 @@ void th_adam_free(th_adam *adam) {
   th_tensor_free(&adam->moment1);
   th_tensor_free(&adam->moment2);
   free(adam->runs);
-  adam->runs = NULL;
+  free(adam->spans);
+  adam->runs = NULL, adam->spans = NULL;
 }
 
 void th_adam_moments(const th_adam *adam, const th_param *param, th_tensor *moment1, th_tensor *moment2) {
@@ -78,10 +99,8 @@ typedef struct {
   const th_adam *adam;
 } update;
 
-static void update_piece(void *context, int64_t piece) {
-  const update *u = context;
-  int64_t at = piece * PIECE, end = u->value.shape[0];
-  if (end > at + PIECE) end = at + PIECE;
+/* Elements [at, end) of the vector, whose moments begin at `moment`. */
+static void update_run(const update *u, int64_t at, int64_t end, int64_t moment) {
   const th_adam_run *run = u->adam->runs;
   while (run->end <= at) run++;
   for (; at < end; run++) {
@@ -90,8 +109,20 @@ static void update_piece(void *context, int64_t piece) {
     numbers.rate *= run->rate;
     if (run->decays) numbers.keep = 1 - run->rate * u->shrink;
     TH_FOR(u->value.dtype, adam, n, &numbers, th_at(&u->grad, at), th_at(&u->value, at),
-           th_at(&u->adam->moment1, at), th_at(&u->adam->moment2, at));
-    at += n;
+           th_at(&u->adam->moment1, moment), th_at(&u->adam->moment2, moment));
+    at += n, moment += n;
+  }
+}
+
+static void update_piece(void *context, int64_t piece) {
+  const update *u = context;
+  int64_t moment = piece * PIECE, end = u->adam->moment1.shape[0], first = 0; /* of this span's moments */
+  if (end > moment + PIECE) end = moment + PIECE;
+  for (const th_span *span = u->adam->spans; moment < end; span++) {
+    int64_t next = first + span->end - span->begin, stop = next < end ? next : end;
+    if (moment < stop) update_run(u, span->begin + moment - first, span->begin + stop - first, moment);
+    if (moment < stop) moment = stop;
+    first = next;
   }
 }
 
@@ -108,7 +139,7 @@ void th_adam_update(th_adam *adam, double rate, th_pool *pool) {
   u.decaying = u.plain;
   if (c->decoupled) u.shrink = rate * c->weight_decay;
   else u.decaying.decay = c->weight_decay;
-  th_parallel(pool, (u.value.shape[0] + PIECE - 1) / PIECE, update_piece, &u);
+  th_parallel(pool, (adam->moment1.shape[0] + PIECE - 1) / PIECE, update_piece, &u);
 }
 
 double th_clip_grad_norm(th_params *params, double limit) {

@@ -95,7 +95,8 @@ static void drop(const one_head *o, const tile *t, char *matrix) {
   uint8_t keep[COLUMNS + 8];
   const th_attention_job *j = o->j;
   for (int64_t i = 0; i < t->rows && j->threshold; i++) {
-    int64_t from = (o->head * o->rows + t->row + i) * o->columns + t->column, begin = from / 4 * 4;
+    int64_t from = j->before + (o->head * o->rows + t->row + i) * o->columns + t->column,
+            begin = from / 4 * 4;
     th_random_keep(j->random, begin, t->columns + from - begin, j->threshold, keep);
     TH_FOR(o->dtype, keep_some, t->columns, keep + (from - begin), j->keep_scale,
            (void *)at(o, matrix, i * t->columns));

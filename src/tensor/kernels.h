@@ -154,6 +154,7 @@ typedef struct th_attention_job {
   th_tensor gbias;   /* broadcast like bias; what a bias is shared by is added in turn */
   th_random random;  /* of dropout, and the threshold: th_random_keep; 0: none */
   uint32_t threshold;
+  int64_t before; /* draws of the stream that belong to sequences before these */
 } th_attention_job;
 int64_t
 th_heads_together(const th_attention_job *job); /* neighbouring heads that add to the same gradients */

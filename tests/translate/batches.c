@@ -146,3 +146,32 @@ Test(translate_batches, a_pair_larger_than_a_batch_is_one_by_itself) {
     batch_free(&b);
   }
 }
+
+/* ---- parts of a batch ------------------------------------------------------------------------------------ */
+
+Test(translate_batches, parts_are_its_sequences_in_order_and_padded_as_it_is) {
+  batch b;
+  open_pairs(&d, 0, 1);
+  s.batch = 13;
+  data_free(&d);
+  assert_ok(data_pairs(&d, &s, "pairs.tsv", NULL, NULL, NULL, &error));
+  assert_ok(batch_new_training(&b, &d, &error));
+  assert_ok(data_train_batch(&d, 3, &b, &error));
+  for (int64_t parts = 1; parts <= 32; parts *= 2) {
+    int64_t tokens = 0, next = 0;
+    for (int64_t p = 0; p < parts; p++) {
+      batch part = batch_part(&b, p, parts);
+      int64_t count = part.source.shape[0];
+      cr_assert(part.first == next && part.input.shape[0] == count && part.output.shape[0] == count);
+      cr_assert(part.source.shape[1] == b.source.shape[1] && part.output.shape[1] == b.output.shape[1]);
+      if (count) {
+        cr_assert_eq(part.source.data, (int32_t *)b.source.data + next * b.source.shape[1]);
+        cr_assert_eq(part.output.data, (int32_t *)b.output.data + next * b.output.shape[1]);
+        cr_assert_eq(part.source_length, b.source_length + next);
+      }
+      next += count, tokens += part.tokens;
+    }
+    cr_assert(next == 13 && tokens == b.tokens, "%d parts", (int)parts);
+  }
+  batch_free(&b);
+}
