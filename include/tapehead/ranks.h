@@ -10,6 +10,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- between ranks ---------------------------------------------------------------------------------------
  * Every rank makes these calls, alike and in the same order. A failure is TH_EIO: where another rank is gone, where MPI says
@@ -92,6 +93,7 @@ th_status th_sharing_whole(th_sharing *sharing, const th_tensor *pieces, const t
                            th_error *error);
 void th_sharing_pieces(const th_sharing *sharing, const th_tensor *whole, const th_tensor *pieces);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
