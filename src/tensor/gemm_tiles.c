@@ -4,6 +4,7 @@
 #include "vecmath.h"
 
 #include <stdalign.h>
+#include <stdatomic.h>
 #include <strings.h>
 
 /* Rows of c whose sums, two vectors each, the processor's registers hold: 32 of them with AVX-512, else 16. */
@@ -74,18 +75,30 @@ static int64_t turned_f64(int64_t k, int64_t columns, const double *from, int64_
 #define COLUMNS_MOST 512 /* of b: DEEP rows of them stay in the second cache while the rows of a go by */
 #define FEW_ROWS 8       /* of a, for which a transposed b is not worth packing */
 
-/* Whether OpenBLAS, which knows processors by name, computes with vectors shorter than this build's. */
-static bool blas_is_narrow(void) {
-  static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
-  const char *kernels = th_blas_kernels();
-  for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
-    if (!strcasecmp(kernels, wide[i])) return false;
-  return TH_VECTOR_BYTES == 64;
+/* Bytes of the vectors of OpenBLAS's kernels, which it picks by the processor's name. */
+static int find_blas_bytes(void) {
+  static const struct {
+    const char *name;
+    int bytes;
+  } kernels[] = {{"SkylakeX", 64},  {"Cooperlake", 64},  {"SapphireRapids", 64}, {"Haswell", 32},
+                 {"Zen", 32},       {"Excavator", 32},   {"Steamroller", 32},    {"Piledriver", 32},
+                 {"Bulldozer", 32}, {"Sandybridge", 32}, {"NEOVERSEV1", 32},     {"A64FX", 64}};
+  for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
+    if (!strcasecmp(th_blas_kernels(), kernels[i].name)) return kernels[i].bytes;
+  return 16;
 }
 
+static int blas_bytes(void) {
+  static atomic_int known; /* whoever finds it finds the same */
+  int bytes = atomic_load_explicit(&known, memory_order_relaxed);
+  if (!bytes) atomic_store_explicit(&known, bytes = find_blas_bytes(), memory_order_relaxed);
+  return bytes;
+}
+
+/* With longer vectors than the BLAS's always; with shorter ones, as in a build for any processor, never. */
 bool th_gemm_in_tiles(bool transpose_b, int64_t m, int64_t n) {
   if (transpose_b && m < FEW_ROWS) return false;
-  return n <= COLUMNS_MOST || blas_is_narrow();
+  return TH_VECTOR_BYTES > blas_bytes() || (TH_VECTOR_BYTES == blas_bytes() && n <= COLUMNS_MOST);
 }
 
 void th_gemm_tiles(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
