@@ -2,6 +2,7 @@
 #
 #   make MODE=debug     build/debug, with assertions and no optimisation
 #   make MODE=asan      build/asan, with AddressSanitizer and UndefinedBehaviorSanitizer
+#   make MODE=tsan      build/tsan, with ThreadSanitizer
 #   make MODE=coverage  build/coverage, which counts the lines that run
 #   make CC=clang       build/release-clang
 #   make MPI=1          build/mpi, whose program trains with several processes: docs/mpi.md
@@ -24,11 +25,12 @@ B := build/$(name)
 optimise_release := -O3 -g
 optimise_debug := -O0 -g
 optimise_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+optimise_tsan := -O1 -g -fsanitize=thread
 optimise_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -Wno-pass-failed
 optimise_coverage := -O0 -g --coverage -fprofile-update=atomic
 optimise := $(optimise_$(MODE))
 ifeq ($(optimise),)
-$(error MODE is $(MODE): want release, debug, asan, fuzz or coverage)
+$(error MODE is $(MODE): want release, debug, asan, tsan, fuzz or coverage)
 endif
 
 # What the library, the program and the tests stand on: pkg-config name, Debian package.
@@ -87,7 +89,7 @@ starved := $(B)/translate-starved
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo toys check check-report check-mpi faults fuzz coverage covered fuzzers gradcheck bench bench-smoke bench-length asan valgrind format lint product install uninstall reference deb arm64 packages clean help
+.PHONY: all demo toys check check-report check-mpi faults fuzz coverage covered fuzzers gradcheck bench bench-smoke bench-length asan tsan threaded valgrind format lint product install uninstall reference deb arm64 packages clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -111,6 +113,7 @@ help:
 	@echo 'make bench       time a training step, beside PyTorch where it is installed, and beside its matrix products alone'
 	@echo 'make bench-smoke whether the benchmarks run'
 	@echo 'make bench-length  time and memory of attention by the length of a sequence, and draw both in docs/images'
+	@echo 'make tsan        the tests of threads under ThreadSanitizer'
 	@echo 'make asan        the tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make valgrind    the tests under valgrind'
 	@echo 'make lint        clang-tidy and cppcheck'
@@ -281,6 +284,14 @@ bench-length: packages
 
 asan:
 	$(MAKE) MODE=asan check
+
+# What threads are for: the pool, whole trainings on several, two models at once.
+tsan: packages
+	@$(MAKE) --no-print-directory MODE=tsan threaded
+
+threaded: $(unboxed)
+	TSAN_OPTIONS=halt_on_error=1 $(unboxed) --only pool:: --only threads:: --only lsh:: --only attention:: \
+	  --only reversible:: --only study_worth:: --only nn_search::
 
 valgrind: packages
 	@scripts/packages.sh command=valgrind:valgrind

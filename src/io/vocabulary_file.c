@@ -175,7 +175,7 @@ static th_status read_merges(th_vocabulary *vocabulary, const json_t *root, cons
 
 static th_status read_vocabulary(th_vocabulary **vocabulary, const json_t *root, const char *path,
                                  th_error *error) {
-  th_unit unit;
+  th_unit unit = TH_UNIT_CHARACTER;
   size_t id;
   json_t *value;
   th_status status = read_unit(&unit, root, path, error);

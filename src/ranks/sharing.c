@@ -104,7 +104,7 @@ static bool make(th_sharing *s) {
   bool done = false;
   if (begin && s->uses && s->bucket_of) {
     size_t buckets = (size_t)(s->buckets = find_buckets(s, begin));
-    s->cut = calloc(buckets * (size_t)(s->parts + 1), sizeof *s->cut);
+    s->cut = calloc((buckets + 1) * (size_t)(s->parts + 1), sizeof *s->cut);
     s->line = calloc(buckets * (size_t)(th_ranks_count(s->ranks) + 1), sizeof *s->line);
     s->spans = calloc(buckets, sizeof *s->spans);
     done = s->cut && s->line && s->spans;

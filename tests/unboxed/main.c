@@ -1,6 +1,6 @@
 /* The tests without Criterion's sandbox, which starts the test program again for every test and cannot under an
- * emulator: each test in a child of its own, one after another. tests-unboxed [--only PREFIX] [--without PREFIX]...: of
- * the tests, suite::test, those whose names begin so, and not so. */
+ * emulator: each test in a child of its own, one after another. tests-unboxed [--only PREFIX]... [--without PREFIX]...:
+ * of the tests, suite::test, those whose names begin in one of these ways, and in none of those. */
 #include <criterion/criterion.h>
 #include <criterion/logging.h>
 #include <criterion/redirect.h>
@@ -109,10 +109,14 @@ static int run(void) {
 
 static bool wanted(int argc, char **argv) {
   char name[256];
+  bool some = false, one = false; /* some are asked for, this is one */
   snprintf(name, sizeof name, "%s::%s", now->category, now->name);
-  for (int i = 1; i + 1 < argc; i += 2)
-    if (!strncmp(name, argv[i + 1], strlen(argv[i + 1])) == !strcmp(argv[i], "--without")) return false;
-  return true;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    bool begins = !strncmp(name, argv[i + 1], strlen(argv[i + 1])), only = !strcmp(argv[i], "--only");
+    if (begins && !only) return false;
+    some = some || only, one = one || (begins && only);
+  }
+  return one || !some;
 }
 
 int main(int argc, char **argv) {
