@@ -85,7 +85,7 @@ static int64_t piece_bytes(const th_sharing *s, int bucket) {
 static bool make_room(th_sharing *s) {
   int ranks = th_ranks_count(s->ranks);
   int64_t elements = th_params_values(s->params).shape[0], bytes = 0;
-  s->got_at = calloc((size_t)s->buckets, sizeof *s->got_at);
+  s->got_at = calloc((size_t)s->buckets + 1, sizeof *s->got_at);
   s->waits = calloc((size_t)s->buckets, sizeof *s->waits);
   s->squares = calloc((size_t)(s->buckets * s->parts), sizeof *s->squares);
   if (!s->got_at || !s->waits || !s->squares) return false;
@@ -99,12 +99,13 @@ static bool make_room(th_sharing *s) {
 static bool make(th_sharing *s) {
   size_t params = (size_t)th_params_count(s->params);
   int64_t *begin = calloc(params + 1, sizeof *begin);
-  s->uses = calloc(params, sizeof *s->uses);
-  s->bucket_of = calloc(params, sizeof *s->bucket_of);
+  s->uses = calloc(params + 1, sizeof *s->uses);
+  s->bucket_of = calloc(params + 1, sizeof *s->bucket_of);
   bool done = false;
   if (begin && s->uses && s->bucket_of) {
-    size_t buckets = (size_t)(s->buckets = find_buckets(s, begin));
-    s->cut = calloc((buckets + 1) * (size_t)(s->parts + 1), sizeof *s->cut);
+    s->buckets = find_buckets(s, begin);
+    size_t buckets = (size_t)s->buckets + 1; /* none would be no memory to ask for */
+    s->cut = calloc(buckets * (size_t)(s->parts + 1), sizeof *s->cut);
     s->line = calloc(buckets * (size_t)(th_ranks_count(s->ranks) + 1), sizeof *s->line);
     s->spans = calloc(buckets, sizeof *s->spans);
     done = s->cut && s->line && s->spans;
