@@ -86,8 +86,8 @@ static bool make_room(th_sharing *s) {
   int ranks = th_ranks_count(s->ranks);
   int64_t elements = th_params_values(s->params).shape[0], bytes = 0;
   s->got_at = calloc((size_t)s->buckets + 1, sizeof *s->got_at);
-  s->waits = calloc((size_t)s->buckets, sizeof *s->waits);
-  s->squares = calloc((size_t)(s->buckets * s->parts), sizeof *s->squares);
+  s->waits = calloc((size_t)s->buckets + 1, sizeof *s->waits);
+  s->squares = calloc((size_t)(s->buckets * s->parts + 1), sizeof *s->squares);
   if (!s->got_at || !s->waits || !s->squares) return false;
   for (int b = 0; b < s->buckets; b++) s->got_at[b] = bytes, bytes += ranks * piece_bytes(s, b);
   s->got = malloc(ranks > 1 ? (size_t)bytes : 1);
