@@ -90,9 +90,9 @@ static bool make_room(th_sharing *s) {
   s->squares = calloc((size_t)(s->buckets * s->parts + 1), sizeof *s->squares);
   if (!s->got_at || !s->waits || !s->squares) return false;
   for (int b = 0; b < s->buckets; b++) s->got_at[b] = bytes, bytes += ranks * piece_bytes(s, b);
-  s->got = malloc(ranks > 1 ? (size_t)bytes : 1);
+  s->got = malloc(ranks > 1 ? (size_t)bytes + 1 : 1);
   for (int k = 0; 1ll << k < s->each; k++)
-    if (!(s->level[k] = malloc((size_t)(elements * size_of(s))))) return false;
+    if (!(s->level[k] = malloc((size_t)(elements * size_of(s)) + 1))) return false;
   return s->got != NULL;
 }
 
