@@ -20,11 +20,13 @@ fail() {
 }
 holds() { echo "  $1"; }
 
+patience=
 # ranks N ARGUMENT...: the program as N ranks; what it says goes to `output` and `errors`.
 ranks() {
   count=$1
   shift
-  timeout $most mpirun --oversubscribe --bind-to none -n "$count" "$translate" "$@" >output 2>errors
+  # shellcheck disable=SC2086  # words are meant to split
+  timeout $most mpirun --oversubscribe --bind-to none $patience -n "$count" "$translate" "$@" >output 2>errors
 }
 train() { # train N DIR ARGUMENT...
   count=$1 run=$2
@@ -64,11 +66,13 @@ process_of() {
   done
 }
 
-# kill_rank SIGNAL RANK N DIR ARGUMENT...: N ranks, one of which gets a signal once there is a checkpoint of step 10.
+# kill_rank SIGNAL RANK N DIR ARGUMENT...: N ranks, one of which gets a signal once there is a checkpoint of step 10. mpirun tells
+# the others, and kills them after a second, unless it is told to wait: on busy processors a line may take longer.
 kill_rank() {
   signal=$1 rank=$2 count=$3 run=$4
   shift 4
   rm -rf "$run"
+  patience='--mca odls_base_sigkill_timeout 5'
   (ranks "$count" train --out "$run" "$@" || echo $? >status) &
   tries=0
   until [ -s "$run/optimizer.safetensors" ] && grep -q '"step":10,' "$run/metrics.jsonl" 2>/dev/null; do
@@ -81,6 +85,7 @@ kill_rank() {
   wait
   [ "$(cat status 2>/dev/null)" != 124 ] || fail "a run whose rank $rank got $signal hangs"
   [ -s status ] || fail "a run whose rank $rank got $signal ended well"
+  patience=
 }
 
 # ---- the same curve --------------------------------------------------------------------------------------------
