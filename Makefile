@@ -160,12 +160,9 @@ $(benches): $(B)/%: $(B)/bench/%.o $(library)
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
 
 cases := $(B)/tests/gradcheck/ops.o $(B)/tests/gradcheck/modules.o
-$(tests): $(call object,$(test_c) $(program_parts)) $(cases) $(library)
-	@echo '  link    $@'
-	$(Q)$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
-
-# The same tests where Criterion cannot start them.
-$(unboxed): $(B)/tests/unboxed/main.o $(call object,$(test_c) $(program_parts)) $(cases) $(library)
+# The same tests, where Criterion cannot start them, have a beginning of their own.
+$(unboxed): $(B)/tests/unboxed/main.o
+$(tests) $(unboxed): $(call object,$(test_c) $(program_parts)) $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) $(shell pkg-config --libs criterion) -ldl -o $@
 

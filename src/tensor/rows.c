@@ -37,15 +37,6 @@ row_view th_row_visible(const th_mask *mask, const th_tensor *x, int64_t row) {
   return see;
 }
 
-void th_softmax_one(th_dtype dtype, int64_t n, row_view see, bool logarithm, const void *x, void *y) {
-  TH_FOR(dtype, softmax_row, n, see, logarithm, x, y);
-}
-
-void th_softmax_one_backward(th_dtype dtype, int64_t n, bool logarithm, const void *y, const void *gy,
-                             void *gx) {
-  TH_FOR(dtype, softmax_row_backward, n, logarithm, y, gy, gx);
-}
-
 /* ---- every row on its own ----------------------------------------------------------------------------- */
 
 typedef struct {
@@ -74,8 +65,8 @@ static void run_rows(th_pool *pool, th_task *task, row_work *w) {
 static void softmax_piece(void *context, int64_t piece) {
   const row_work *w = context;
   EACH_ROW (w, piece, r)
-    th_softmax_one(w->x->dtype, w->n, th_row_visible(w->mask, w->x, r), w->logarithm, th_at(w->x, r * w->n),
-                   th_at(w->y, r * w->n));
+    TH_FOR(w->x->dtype, softmax_row, w->n, th_row_visible(w->mask, w->x, r), w->logarithm,
+           th_at(w->x, r * w->n), th_at(w->y, r * w->n));
 }
 
 void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_tensor *x,
@@ -88,8 +79,8 @@ void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_t
 static void softmax_backward_piece(void *context, int64_t piece) {
   const row_work *w = context;
   EACH_ROW (w, piece, r)
-    th_softmax_one_backward(w->x->dtype, w->n, w->logarithm, th_at(w->y, r * w->n), th_at(w->gy, r * w->n),
-                            th_at(w->gx, r * w->n));
+    TH_FOR(w->x->dtype, softmax_row_backward, w->n, w->logarithm, th_at(w->y, r * w->n),
+           th_at(w->gy, r * w->n), th_at(w->gx, r * w->n));
 }
 
 void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, const th_tensor *gy,

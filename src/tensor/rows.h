@@ -1,4 +1,4 @@
-/* What rows.c shares with attention_kernel.c: softmax of one row under a mask. */
+/* What rows.c shares with the kernels of attention: what a mask leaves of one row. */
 #ifndef TAPEHEAD_TENSOR_ROWS_H
 #define TAPEHEAD_TENSOR_ROWS_H
 
@@ -13,8 +13,5 @@ typedef struct {
 
 /* What `mask` (NULL: nothing hidden) leaves of row `row`, counted over all axes of x but the last. */
 row_view th_row_visible(const th_mask *mask, const th_tensor *x, int64_t row);
-void th_softmax_one(th_dtype dtype, int64_t n, row_view see, bool logarithm, const void *x, void *y);
-void th_softmax_one_backward(th_dtype dtype, int64_t n, bool logarithm, const void *y, const void *gy,
-                             void *gx);
 
 #endif
