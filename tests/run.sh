@@ -9,9 +9,7 @@ tests/readme.sh "$build"
 case $build in *asan*) ;; *) tests/install.sh "$build" ;; esac
 python3 -B tests/test_data_scripts.py --quiet
 tests/toys.sh "$build"
-for example in attention own_op translator one_stack language_model classifier; do
-  "$build/$example" >/dev/null || { echo "examples/$example.c: did not do what it should" >&2; exit 1; }
-done
+tests/examples.sh "$build"
 python3 -B bench/run.py "$build" --smoke >/dev/null
 for corpus in tests/fuzz/corpus/*/; do
   "$build/fuzz/$(basename "$corpus")" "$corpus"* || { echo "$corpus: a file of it is not taken as it should" >&2; exit 1; }

@@ -28,6 +28,7 @@ typedef struct data {
   int64_t epoch_first; /* the number of its first batch, from 1 */
 } data;
 
+int64_t toy_longest(const settings *s); /* tokens on either side of a toy task's longest pair */
 /* A toy task: makes its symbols and its held-out sequences. */
 th_status data_toy(data *d, const settings *s, th_error *error);
 /* Other held-out sequences, of these lengths, in place of the ones there are; at most `room` tokens a side. */

@@ -1,4 +1,5 @@
 #include "settings.h"
+#include "data.h"
 #include "methods.h"
 #include "options.h"
 
@@ -443,12 +444,6 @@ static bool same_tokens(const th_vocabulary *a, const th_vocabulary *b) {
   return same;
 }
 
-int64_t settings_longest(const settings *s) {
-  if (!strcmp(s->task, "duplicate")) return 2 * s->max_length;    /* the target */
-  if (!strcmp(s->task, "addition")) return 2 * s->max_length + 1; /* two numbers and the plus */
-  return s->max_length;
-}
-
 /* Settings that want others. */
 static th_status check_choices(const settings *s, th_error *error) {
   if (s->patience && !s->validate_every)
@@ -483,7 +478,7 @@ th_status settings_model(const settings *s, const th_vocabulary *source, const t
                         "--tie %s: source and target have vocabularies of their own: want --vocabulary joint",
                         s->tie);
   bool pre = !strcmp(s->norm, "pre");
-  int64_t longest = settings_longest(s);
+  int64_t longest = strcmp(s->task, "pairs") ? toy_longest(s) : s->max_length;
   if (s->room && s->room < longest)
     return th_error_set(error, TH_EINVAL, "--room %lld: training has sequences of up to %lld tokens",
                         (long long)s->room, (long long)longest);

@@ -56,9 +56,6 @@ void settings_defaults(settings *s, const given *g);
 th_status settings_load(settings *s, const char *path, const given *g, th_error *error);
 th_status settings_save(const settings *s, const char *path, th_error *error);
 
-/* The most tokens on either side of the longest sequence to train on. */
-int64_t settings_longest(const settings *s);
-
 /* What does not fit together, after the vocabularies are known: TH_EINVAL and one line. */
 th_status settings_model(const settings *s, const th_vocabulary *source, const th_vocabulary *target,
                          th_transformer_config *config, th_error *error);

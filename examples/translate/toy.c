@@ -16,25 +16,6 @@
 
 enum { PLUS = TH_SPECIALS, ZERO = TH_SPECIALS + 1 };
 
-static bool is_task(const settings *s, const char *name) { return !strcmp(s->task, name); }
-
-/* With at most 62 symbols they are letters, so that a sequence reads as a word; else numbers. */
-static th_status make_symbols(data *d, const settings *s, th_error *error) {
-  const char *letters = is_task(s, "addition") ? ADDITION : LETTERS;
-  int64_t count = is_task(s, "addition") ? (int64_t)strlen(ADDITION) : s->symbols;
-  bool numbers = count > (int64_t)strlen(letters);
-  th_status status = th_vocabulary_new(&d->source, numbers ? TH_UNIT_WORD : TH_UNIT_CHARACTER, error);
-  for (int64_t i = 0; i < count && !status; i++) {
-    char word[24];
-    if (numbers) snprintf(word, sizeof word, "%lld", (long long)i);
-    else snprintf(word, sizeof word, "%c", letters[i]);
-    status = th_vocabulary_add(d->source, word, strlen(word), error);
-  }
-  if (!status) status = th_vocabulary_finish(d->source, 1, error);
-  d->target = d->source;
-  return status;
-}
-
 static bool is_held_out(const int32_t *ids, int64_t length) {
   uint64_t hash = (uint64_t)length;
   for (int64_t i = 0; i < length; i++) hash = th_random_u64((th_random){HASH_SEED, hash}, (uint64_t)ids[i]);
@@ -90,32 +71,86 @@ static int64_t add(const int32_t *source, int64_t n, int32_t *target) {
   return length + carry;
 }
 
-/* duplicate: as in Kitaev, Kaiser & Levskaya 2020, section 2.1, but from one sequence, w, to another, w w.
- * Returns the target's length; it has room for settings_longest tokens. */
-static int64_t solve(const settings *s, const int32_t *source, int64_t n, int32_t *target) {
-  if (is_task(s, "addition")) return add(source, n, target);
-  for (int64_t i = 0; i < n; i++) target[i] = source[is_task(s, "reverse") ? n - 1 - i : i];
-  if (is_task(s, "sort")) qsort(target, (size_t)n, sizeof *target, by_id);
-  if (!is_task(s, "duplicate")) return n;
-  memcpy(target + n, source, (size_t)n * sizeof *target);
-  return 2 * n;
+static int64_t copy(const int32_t *source, int64_t n, int32_t *target) {
+  memcpy(target, source, (size_t)n * sizeof *target);
+  return n;
+}
+
+static int64_t reverse(const int32_t *source, int64_t n, int32_t *target) {
+  for (int64_t i = 0; i < n; i++) target[i] = source[n - 1 - i];
+  return n;
+}
+
+static int64_t sort(const int32_t *source, int64_t n, int32_t *target) {
+  copy(source, n, target);
+  qsort(target, (size_t)n, sizeof *target, by_id);
+  return n;
+}
+
+/* As in Kitaev, Kaiser & Levskaya 2020, section 2.1, but from one sequence, w, to another, w w. */
+static int64_t duplicate(const int32_t *source, int64_t n, int32_t *target) {
+  return copy(source, n, target) + copy(source, n, target + n);
+}
+
+/* ---- tasks --------------------------------------------------------------------------------------------- */
+
+typedef struct task {
+  const char *name; /* as in the choices of --task */
+  int64_t (*draw)(const settings *s, th_random random, uint64_t *position,
+                  int32_t *ids);                                       /* a source: its length */
+  int64_t (*solve)(const int32_t *source, int64_t n, int32_t *target); /* the target's */
+  int64_t sides, marks; /* the longer side is of sides * --max-length + marks tokens, at most */
+} task;
+
+static const task tasks[] = {
+    {"copy", draw_sequence, copy, 1, 0}, {"reverse", draw_sequence, reverse, 1, 0},
+    {"sort", draw_sequence, sort, 1, 0}, {"duplicate", draw_sequence, duplicate, 2, 0},
+    {"addition", draw_sum, add, 2, 1}, /* the plus */
+};
+
+static const task *task_of(const settings *s) {
+  const task *t = tasks;
+  while (strcmp(t->name, s->task) != 0) t++; /* settings knows no others */
+  return t;
+}
+
+int64_t toy_longest(const settings *s) { return task_of(s)->sides * s->max_length + task_of(s)->marks; }
+
+/* With at most 62 symbols they are letters, so that a sequence reads as a word; else numbers. */
+static th_status make_symbols(data *d, const settings *s, th_error *error) {
+  bool digits = task_of(s)->draw == draw_sum;
+  const char *letters = digits ? ADDITION : LETTERS;
+  int64_t count = digits ? (int64_t)strlen(ADDITION) : s->symbols;
+  bool numbers = count > (int64_t)strlen(letters);
+  th_status status = th_vocabulary_new(&d->source, numbers ? TH_UNIT_WORD : TH_UNIT_CHARACTER, error);
+  for (int64_t i = 0; i < count && !status; i++) {
+    char word[24];
+    if (numbers) snprintf(word, sizeof word, "%lld", (long long)i);
+    else snprintf(word, sizeof word, "%c", letters[i]);
+    status = th_vocabulary_add(d->source, word, strlen(word), error);
+  }
+  if (!status) status = th_vocabulary_finish(d->source, 1, error);
+  d->target = d->source;
+  return status;
 }
 
 /* ---- examples ------------------------------------------------------------------------------------------ */
 
 /* Tokens of one example's source and target. */
-static int64_t example_room(const settings *s) { return 2 * settings_longest(s); }
+static int64_t example_room(const settings *s) { return 2 * toy_longest(s); }
 
 /* Draws sequences from the stream until one lies on the wanted side, into ids [example_room]. */
 static bool draw(const settings *s, uint64_t stream, bool held_out, int32_t *ids, example *e) {
   th_random random = {(uint64_t)s->seed, stream};
   uint64_t position = 0;
   for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-    int64_t n = (is_task(s, "addition") ? draw_sum : draw_sequence)(s, random, &position, ids);
+    int64_t n = task_of(s)->draw(s, random, &position, ids);
     if (is_held_out(ids, n) != held_out) continue;
-    int32_t *target = ids + settings_longest(s);
-    *e = (example){
-        .source = ids, .source_length = n, .target = target, .target_length = solve(s, ids, n, target)};
+    int32_t *target = ids + toy_longest(s);
+    *e = (example){.source = ids,
+                   .source_length = n,
+                   .target = target,
+                   .target_length = task_of(s)->solve(ids, n, target)};
     return true;
   }
   return false;
@@ -140,7 +175,7 @@ static th_status hold_out(data *d, const settings *s, th_error *error) {
     if (!draw(s, HELD_OUT_STREAM + (uint64_t)i, true, d->ids + i * room, &d->held_out[i]))
       return too_few(error);
   d->held_out_count = s->held_out;
-  d->longest = settings_longest(s);
+  d->longest = toy_longest(s);
   return TH_OK;
 }
 
@@ -160,13 +195,13 @@ th_status toy_replace(data *d, int64_t min_length, int64_t max_length, int64_t r
   settings others = *d->settings;
   data made = {0};
   others.min_length = min_length, others.max_length = max_length;
-  if (settings_longest(&others) > room)
+  if (toy_longest(&others) > room)
     return th_error_set(
         error, TH_EINVAL,
         "--max-length %lld: sequences of up to %lld tokens, and the model takes %lld: train it "
         "with --room %lld",
-        (long long)max_length, (long long)settings_longest(&others), (long long)room,
-        (long long)settings_longest(&others));
+        (long long)max_length, (long long)toy_longest(&others), (long long)room,
+        (long long)toy_longest(&others));
   th_status status = hold_out(&made, &others, error);
   if (status) {
     free(made.ids);
