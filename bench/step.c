@@ -87,6 +87,7 @@ static th_status make(bench *b, const options *o, th_error *error) {
   if (!(b->pool = th_pool_new(o->threads)) || !(b->tape = th_tape_new(b->pool)))
     return th_error_set(error, TH_ENOMEM, "no memory or no threads");
   th_tape_train(b->tape, true);
+  th_tape_release(b->tape, true);
   return TH_OK;
 }
 

@@ -38,7 +38,8 @@ struct th_var {
   bool needs_grad;
   const char *file; /* where the op was called */
   int line;
-  th_var *previous; /* recorded before this one */
+  th_var *previous;      /* recorded before this one */
+  struct th_kept *kept;  /* what forward took of the tape's memory, to be released; NULL: nothing, or nobody asked */
 };
 
 /* ---- the tape ---------------------------------------------------------------------------------- */
@@ -62,6 +63,10 @@ void th_tape_record(th_tape *tape, bool on); /* off: compute only, nothing needs
 bool th_tape_recording(const th_tape *tape);
 void th_tape_train(th_tape *tape, bool on); /* off: dropout passes everything. Starts off */
 bool th_tape_training(const th_tape *tape);
+/* On: th_backward gives memory back as soon as it has passed a var: its value, what forward kept, its gradient; gradients of
+ * earlier ones take their place. A step then needs half the memory or less. What is left afterwards are leaves and their
+ * gradients, and values and gradients below TH_ARENA_PIECE bytes, such as a loss; a second th_backward is an error. Starts off. */
+void th_tape_release(th_tape *tape, bool on);
 /* On: the first NaN or infinity is an error that names its op, and the input where a leaf brought it. */
 void th_tape_anomaly(th_tape *tape, bool on);
 /* What dropout draws from: the same seed, step and order of ops give the same masks. */

@@ -124,6 +124,10 @@ th_arena *th_arena_new(void); /* NULL: no memory */
 void th_arena_free(th_arena *arena);
 void th_arena_reset(th_arena *arena);
 void *th_arena_alloc(th_arena *arena, size_t bytes); /* 64-byte aligned, not cleared; NULL: no memory */
+/* Gives back what th_arena_alloc made of `bytes`, TH_ARENA_PIECE or more, before all the rest: later requests of such sizes
+ * get it first. A reset or a rewind forgets it. */
+#define TH_ARENA_PIECE 4096
+void th_arena_give_back(th_arena *arena, void *memory, size_t bytes);
 /* Rewinding gives back what was handed out since the mark, of which there is one; a reset removes it. */
 void th_arena_mark(th_arena *arena);
 void th_arena_rewind(th_arena *arena);

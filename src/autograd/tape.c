@@ -7,6 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Memory of the tape that can be given back on its own. */
+typedef struct th_kept {
+  struct th_kept *next;
+  void *data;
+  size_t bytes;
+} th_kept;
+
 struct th_tape {
   th_arena *arena;
   th_pool *pool;
@@ -14,7 +21,9 @@ struct th_tape {
   bool located;          /* the error's text says where */
   th_var failed;         /* what ops return once there is an error */
   th_var *last, *marked; /* the newest var, and the one at the mark */
-  bool recording, training, anomaly;
+  bool recording, training, anomaly, releasing;
+  bool released;   /* a backward gave values back */
+  th_kept **taken; /* where th_keep notes what it hands out; NULL: nowhere */
   uint64_t seed, step, draws;
   int64_t first_row, rows; /* of a batch, on this tape; rows 0: all */
   th_passed *passed;       /* or NULL */
@@ -49,7 +58,8 @@ void th_tape_reset(th_tape *tape) {
   th_arena_reset(tape->arena);
   tape->last = tape->marked = NULL;
   tape->error.status = TH_OK;
-  tape->located = false;
+  tape->located = tape->released = false;
+  tape->taken = NULL;
   tape->draws = 0;
   tape->inner_peak = 0;
   if (tape->inner) th_tape_reset(tape->inner);
@@ -83,6 +93,7 @@ bool th_tape_recording(const th_tape *tape) { return tape->recording; }
 void th_tape_train(th_tape *tape, bool on) { tape->training = on; }
 bool th_tape_training(const th_tape *tape) { return tape->training; }
 void th_tape_profile(th_tape *tape, th_profile *profile) { tape->profile = profile; }
+void th_tape_release(th_tape *tape, bool on) { tape->releasing = on; }
 void th_tape_anomaly(th_tape *tape, bool on) { tape->anomaly = on; }
 
 void th_tape_seed(th_tape *tape, uint64_t seed, uint64_t step) {
@@ -164,11 +175,31 @@ th_var *(th_here)(th_var *made, const char *file, int line) {
 
 /* ---- memory ----------------------------------------------------------------------------------------- */
 
+static bool note(th_tape *tape, void *memory, size_t bytes) {
+  th_kept *kept = th_arena_alloc(tape->arena, sizeof *kept);
+  if (!kept) return false;
+  *kept = (th_kept){*tape->taken, memory, bytes};
+  *tape->taken = kept;
+  return true;
+}
+
 void *th_keep(th_tape *tape, size_t bytes) {
   void *memory = th_arena_alloc(tape->arena, bytes ? bytes : 1);
+  if (memory && tape->taken && bytes >= TH_ARENA_PIECE && !note(tape, memory, bytes)) memory = NULL;
   if (!memory)
     th_error_set(tape->error.status ? NULL : &tape->error, TH_ENOMEM, "tape: no memory for %zu bytes", bytes);
   return memory;
+}
+
+/* From here on what th_keep hands out is noted in `list` (NULL: nowhere); returns where it was noted before. */
+static th_kept **note_in(th_tape *tape, th_kept **list) {
+  th_kept **before = tape->taken;
+  tape->taken = tape->releasing ? list : NULL;
+  return before;
+}
+
+static void give_back(th_tape *tape, th_kept **list) {
+  for (; *list; *list = (*list)->next) th_arena_give_back(tape->arena, (*list)->data, (*list)->bytes);
 }
 
 bool th_keep_tensor(th_tape *tape, th_tensor *made, th_dtype dtype, int ndim, const int64_t *shape) {
@@ -206,7 +237,10 @@ th_tensor *th_grad(th_var *x) {
     return &x->grad;
   }
   th_tensor made;
-  if (!th_keep_tensor(x->tape, &made, x->value.dtype, x->value.ndim, x->value.shape)) return NULL;
+  th_kept **list = note_in(x->tape, &x->kept);
+  bool kept = th_keep_tensor(x->tape, &made, x->value.dtype, x->value.ndim, x->value.shape);
+  x->tape->taken = list;
+  if (!kept) return NULL;
   memset(made.data, 0, (size_t)th_tensor_count(&made) * th_dtype_size(made.dtype));
   x->grad = made;
   return &x->grad;
@@ -334,9 +368,11 @@ th_var *(th_apply)(const th_op *op, int inputs, th_var *const *in, const void *s
   if (settings_bytes) memcpy(copy, settings, settings_bytes);
   out->settings = copy;
   if (!inputs_fit(out)) return &tape->failed;
+  th_kept **list = note_in(tape, &out->kept);
   th_profile_begin_op(tape->profile, out, false);
   bool made = op->forward(out);
   th_profile_end_op(tape->profile, out);
+  tape->taken = list;
   if (!made) return &tape->failed;
   if (tape->anomaly) check_result(out);
   if (tape->error.status) return &tape->failed;
@@ -383,9 +419,12 @@ static bool has_backward(th_var *v) {
 
 static void one_backward(th_var *v) {
   if (!has_backward(v)) return;
+  th_kept *scratch = NULL, **list = note_in(v->tape, &scratch);
   th_profile_begin_op(v->tape->profile, v, true);
   v->op->backward(v);
   th_profile_end_op(v->tape->profile, v);
+  v->tape->taken = list;
+  give_back(v->tape, &scratch);
   if (v->tape->anomaly) check_input_gradients(v);
 }
 
@@ -394,6 +433,7 @@ static void run_backward(th_tape *tape) {
   for (th_var *v = tape->last; v && !tape->error.status; v = v->previous) {
     one_backward(v);
     if (tape->passed && !tape->error.status) tape->passed(tape->passed_context, v);
+    if (v->op) give_back(tape, &v->kept);
   }
 }
 
@@ -405,8 +445,10 @@ void th_tape_watch(th_tape *tape, th_passed *passed, void *context) {
 th_status th_backward(th_var *root, const th_tensor *seed) {
   th_tape *tape = root->tape;
   if (tape->error.status) return tape->error.status;
+  if (tape->released) th_fail(root, TH_EINVAL, "backward: the values were given back by the one before (th_tape_release)");
+  tape->released = tape->releasing;
   clear_gradients(tape);
-  if (seed_root(root, seed)) run_backward(tape);
+  if (!tape->error.status && seed_root(root, seed)) run_backward(tape);
   if (tape->error.status) tape->located = true; /* the line of a later op is not the error's */
   return tape->error.status;
 }

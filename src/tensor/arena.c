@@ -37,10 +37,17 @@ typedef struct block {
   size_t peak;   /* the most that was filled before a rewind */
 } block;
 
+/* What was given back before the rest stands in its own first bytes. */
+typedef struct piece {
+  struct piece *next;
+  size_t bytes; /* a multiple of ALIGNMENT */
+} piece;
+
 struct th_arena {
   block *newest;       /* and the largest, since blocks double; NULL until the first allocation */
   block *current;      /* where the last allocation came from: the first place to look */
   size_t used, marked; /* now, and at the mark */
+  piece *pieces;       /* by address; no two touch */
 };
 
 static size_t round_up(size_t bytes, size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
@@ -97,10 +104,41 @@ static block *find_room(th_arena *arena, size_t bytes) {
   return grow(arena, bytes);
 }
 
+/* From the end of the smallest piece that is large enough: what is left of it stays where it stands. */
+static void *from_pieces(th_arena *arena, size_t lines) {
+  piece **best = NULL;
+  for (piece **at = &arena->pieces; *at; at = &(*at)->next)
+    if ((*at)->bytes >= lines && (!best || (*at)->bytes < (*best)->bytes)) best = at;
+  if (!best) return NULL;
+  piece *found = *best;
+  found->bytes -= lines;
+  if (!found->bytes) *best = found->next;
+  return (char *)found + found->bytes;
+}
+
+void th_arena_give_back(th_arena *arena, void *memory, size_t bytes) {
+  size_t lines = round_up(bytes, ALIGNMENT);
+  piece **at = &arena->pieces, *before = NULL, *given = memory;
+  for (; *at && *at < given; at = &(*at)->next) before = *at;
+  POISON(memory, lines);
+  UNPOISON(memory, sizeof *given);
+  *given = (piece){*at, lines};
+  *at = given;
+  if (given->next && (char *)given + given->bytes == (char *)given->next)
+    *given = (piece){given->next->next, given->bytes + given->next->bytes};
+  if (before && (char *)before + before->bytes == (char *)given)
+    *before = (piece){given->next, before->bytes + given->bytes};
+}
+
 /* No bytes still give an address of their own. On failure the arena is as it was. */
 void *th_arena_alloc(th_arena *arena, size_t bytes) {
   if (bytes > LARGEST_REQUEST) return NULL;
   size_t lines = round_up(bytes ? bytes : 1, ALIGNMENT);
+  void *again = bytes >= TH_ARENA_PIECE ? from_pieces(arena, lines) : NULL;
+  if (again) {
+    UNPOISON(again, bytes);
+    return again;
+  }
   block *from = find_room(arena, lines + GAP_BYTES);
   if (!from) return NULL;
   void *memory = from->data + from->filled;
@@ -138,6 +176,7 @@ void th_arena_rewind(th_arena *arena) {
   }
   arena->current = arena->newest;
   arena->used = arena->marked;
+  arena->pieces = NULL;
 }
 
 /* Never fails. */
@@ -148,5 +187,5 @@ void th_arena_reset(th_arena *arena) {
   th_arena_rewind(arena);
 }
 
-/* Counted in whole lines of 64 bytes. */
+/* Counted in whole lines of 64 bytes; what is handed out again is counted once. */
 size_t th_arena_used(const th_arena *arena) { return arena->used; }
