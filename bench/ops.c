@@ -39,6 +39,7 @@ typedef struct {
 
 static th_var *build_matmul(const operands *x) { return th_matmul(x->in[0], x->in[1]); }
 static th_var *build_linear(const operands *x) { return th_linear(x->in[0], x->in[1], x->in[2]); }
+static th_var *build_linear_relu(const operands *x) { return th_linear_relu(x->in[0], x->in[1], x->in[2]); }
 static th_var *build_softmax(const operands *x) { return th_softmax(x->in[0], NULL); }
 static th_var *build_norm(const operands *x) {
   return th_layer_norm(x->in[0], x->in[1], x->in[2], TH_NORM_EPSILON);
@@ -100,6 +101,13 @@ static const op_case cases[] = {
     LINEAR(1024, 64, 256),
     LINEAR(2048, 128, 512),
     LINEAR(1024, 512, 2048),
+    {"linear_relu",
+     "2048x128 to 512",
+     build_linear_relu,
+     {{2, {2048, 128}}, {2, {512, 128}}, {1, {512}}},
+     2.0 * 2048 * 128 * 512,
+     0,
+     0},
     ATTENTION(32, 4, 16, 16),
     ATTENTION(16, 8, 64, 16),
     ATTENTION(4, 8, 256, 16),

@@ -184,6 +184,52 @@ Test(autograd, backward_twice_on_one_graph_gives_the_same_gradients_again) {
   desk_close(&d);
 }
 
+/* Some layers of 64 by 64, each of which keeps memory for backward; `at_end` is what the tape took. */
+static th_tensor deep_gradient(desk *d, bool release, size_t *at_end) {
+  th_tensor x = desk_uniform(d, TH_F64, -1, 1, SHAPE(64, 64)),
+            w = desk_uniform(d, TH_F64, -1, 1, SHAPE(64, 64)), gx, gw;
+  th_tape_reset(d->tape);
+  th_tape_release(d->tape, release);
+  th_var *weight = desk_leaf(d, &w, &gw), *y = th_scale(desk_leaf(d, &x, &gx), 1);
+  for (int layer = 0; layer < 6; layer++) {
+    th_var *turned = th_transpose(th_reshape(y, 3, (int64_t[]){2, 32, 64}));
+    th_var *f = th_reshape(th_contiguous(th_transpose(turned)), 2, (int64_t[]){64, 64});
+    y = th_add(y, th_softmax(th_linear_relu(th_tanh(f), weight, NULL), NULL));
+  }
+  th_var *loss = th_mean(th_mul(y, y), TH_ALL_AXES, false);
+  cr_assert(th_backward(loss, NULL) == TH_OK);
+  *at_end = th_tape_bytes(d->tape);
+  cr_expect(th_tensor_get(&loss->value, 0) > 0 && th_tensor_get(&loss->grad, 0) == 1, "small ones are left");
+  th_tensor both = desk_zeros(d, TH_F64, SHAPE(2, 4096));
+  memcpy(both.data, gx.data, 4096 * sizeof(double));
+  memcpy((double *)both.data + 4096, gw.data, 4096 * sizeof(double));
+  return both;
+}
+
+Test(autograd, memory_is_released_while_going_backward_and_the_gradients_are_the_same_bits) {
+  desk d = desk_open(), again = desk_open();
+  size_t kept, released;
+  th_tensor wanted = deep_gradient(&d, false, &kept), got = deep_gradient(&again, true, &released);
+  cr_expect(first_difference(&got, &wanted, 0) < 0);
+  cr_expect(released < kept * 2 / 3, "%zu bytes, %zu without", released, kept);
+  desk_close(&again);
+  desk_close(&d);
+}
+
+Test(autograd, backward_over_what_was_released_is_an_error_until_the_reset) {
+  desk d = desk_open();
+  th_tensor x = desk_uniform(&d, TH_F64, -1, 1, SHAPE(3)), gx;
+  th_tape_release(d.tape, true);
+  th_var *y = th_sum(th_exp(desk_leaf(&d, &x, &gx)), TH_ALL_AXES, false);
+  cr_expect(th_backward(y, NULL) == TH_OK);
+  cr_expect(th_backward(y, NULL) == TH_EINVAL);
+  cr_expect_str_eq(th_tape_error(d.tape)->text,
+                   "sum: backward: the values were given back by the one before (th_tape_release)");
+  th_tape_reset(d.tape);
+  cr_expect(th_backward(th_sum(th_exp(desk_leaf(&d, &x, &gx)), TH_ALL_AXES, false), NULL) == TH_OK);
+  desk_close(&d);
+}
+
 Test(autograd, backward_from_two_results_adds_both) {
   desk d = desk_open();
   th_tensor x = desk_counted(&d, TH_F64, SHAPE(3)), gx;
@@ -525,6 +571,8 @@ static void set_up(props *p, th_tape *other) {
   X(14, TH_ESHAPE, "linear: [2,3] with weight [3,4]: input sizes 3 and 4 differ", \
     th_linear(p->a23, p->a34, NULL)) \
   X(15, TH_ESHAPE, "linear: bias [5] with weight [3,4]: want [3]", th_linear(p->a24, p->a34, p->a5)) \
+  X(91, TH_ESHAPE, "linear_relu: [2,3] with weight [3,4]: input sizes 3 and 4 differ", \
+    th_linear_relu(p->a23, p->a34, NULL)) \
   X(16, TH_ESHAPE, "linear: [2,3] with weight [5]: want [..,in] and [out,in]", \
     th_linear(p->a23, p->a5, NULL)) \
   X(17, TH_ESHAPE, "linear: [] with weight [3,4]: want [..,in] and [out,in]", \

@@ -86,6 +86,13 @@ static th_tensor plain_affine(desk *d, const th_tensor *x, const th_tensor *weig
   return plain_reshape(d, &y, x->ndim, shaped.shape);
 }
 
+static th_tensor plain_affine_relu(desk *d, const th_tensor *x, const th_tensor *weight,
+                                   const th_tensor *bias) {
+  th_tensor y = plain_affine(d, x, weight, bias);
+  for (int64_t i = 0; i < th_tensor_count(&y); i++) P(&y)[i] = fmax(P(&y)[i], 0);
+  return y;
+}
+
 static th_tensor plain_repeat(desk *d, const th_tensor *x, int ndim, const int64_t *shape) {
   th_tensor zeros = desk_zeros(d, TH_F64, ndim, shape);
   return plain_pair(d, x, &zeros, add2);
@@ -113,6 +120,8 @@ OP(matmul, th_matmul(in[0], in[1]), plain_matmul(d, &in[0], &in[1]))
 OP(matmul_turned, th_matmul(th_transpose(in[0]), th_transpose(in[1])),
    plain_product_of_transposed(d, &in[0], &in[1]))
 OP(linear, th_linear(in[0], in[1], in[2]), plain_affine(d, &in[0], &in[1], &in[2]))
+OP(linear_relu, th_linear_relu(in[0], in[1], in[2]), plain_affine_relu(d, &in[0], &in[1], &in[2]))
+OP(linear_relu_no_bias, th_linear_relu(in[0], in[1], NULL), plain_affine_relu(d, &in[0], &in[1], NULL))
 OP(linear_no_bias, th_linear(in[0], in[1], NULL), plain_affine(d, &in[0], &in[1], NULL))
 OP(reshape, th_reshape(in[0], 2, (int64_t[]){6, -1}), plain_reshape(d, &in[0], SHAPE(6, 4)))
 OP(reshape_copy, th_reshape(th_transpose(in[0]), 1, (int64_t[]){-1}), plain_turned_reshape(d, &in[0], 18860))
@@ -467,6 +476,11 @@ static const op_case shaped[] = {
     CASE("linear", "", 3, linear, OF(2, 3, 4), OF(5, 4), OF(5)),
     CASE("linear", "one row", 3, linear, OF(7), OF(1, 7), OF(1)),
     CASE("linear", "pieces", 3, linear, OF(5, 67, 70), OF(71, 70), OF(71)),
+    CASE("linear_relu", "", 3, linear_relu, OF(2, 3, 4), OF(5, 4), OF(5)),
+    CASE("linear_relu", "one row", 3, linear_relu, OF(7), OF(1, 7), OF(1)),
+    CASE("linear_relu", "pieces", 3, linear_relu, OF(5, 67, 70), OF(71, 70), OF(71)),
+    CASE("linear_relu", "no bias", 2, linear_relu_no_bias, OF(3, 255), OF(257, 255)),
+    CASE("linear_relu", "long sums", 3, linear_relu, OF(3, 600), OF(33, 600), OF(33)),
     CASE("linear", "no bias", 2, linear_no_bias, OF(3, 255), OF(257, 255)),
     CASE("reshape", "view", 1, reshape, OF(2, 3, 4)),
     CASE("reshape", "copy", 1, reshape_copy, OF(82, 230)),
@@ -614,14 +628,16 @@ static void prepare(desk *d, work *w, const op_case *c, const th_tensor *shape) 
   w->seed = desk_copy(d, TH_F64, &narrow);
 }
 
-/* The op's result and gradients in one type; the gradients as double. */
-static th_tensor run(desk *d, work *w, th_dtype dtype, th_tensor grad[4]) {
+/* The op's result and gradients in one type; the gradients as double. Where the tape releases memory, the inputs are an op's. */
+static th_tensor run(desk *d, work *w, th_dtype dtype, bool release, th_tensor grad[4]) {
   th_var *in[4];
   th_tensor x[4], seed = desk_copy(d, dtype, &w->seed);
   th_tape_reset(d->tape);
+  th_tape_release(d->tape, release);
   for (int i = 0; i < w->c->inputs; i++) {
     x[i] = desk_copy(d, dtype, &w->x[i]);
     in[i] = desk_leaf(d, &x[i], &grad[i]);
+    if (release) in[i] = th_scale(in[i], 1);
   }
   th_var *y = w->c->compute(d->tape, in);
   cr_assert(y->value.dtype == dtype && th_backward(y, &seed) == TH_OK, "%s: %s", w->name,
@@ -669,9 +685,13 @@ static void check_case(const op_case *c, const th_tensor *shape) {
   double most = 0;
   for (int64_t i = 0; i < th_tensor_count(&w.y); i++)
     most = isfinite(P(&w.y)[i]) ? fmax(most, fabs(P(&w.y)[i])) : most;
-  th_tensor y = run(&d, &w, TH_F64, w.grad);
+  th_tensor y = run(&d, &w, TH_F64, true, narrow);
+  y = run(&d, &w, TH_F64, false, w.grad);
+  for (int i = 0; i < c->inputs; i++)
+    cr_assert(first_difference(&narrow[i], &w.grad[i], 0) < 0, "%s: gradient %d with memory released", w.name,
+              i);
   expect_near(&y, &w.y, 2e-13 * (1 + most), w.name);
-  y = run(&d, &w, TH_F32, narrow);
+  y = run(&d, &w, TH_F32, false, narrow);
   snprintf(what, sizeof what, "%s in f32", w.name);
   expect_near(&y, &w.y, 5e-6 * (1 + most), what);
   for (int i = 0; i < c->inputs; i++) {
@@ -1229,6 +1249,7 @@ static th_var *attend_plainly(th_var *const *in, th_attention_options options) {
 }
 
 TWIN(linear, th_linear(in[0], in[1], in[2]), th_add(th_matmul(in[0], th_transpose(in[1])), in[2]))
+TWIN(linear_relu, th_linear_relu(in[0], in[1], in[2]), th_relu(th_linear(in[0], in[1], in[2])))
 TWIN(softmax, th_softmax(in[0], NULL), softmax_from_exp(in[0]))
 TWIN(log_softmax, th_log_softmax(in[0], NULL), th_log(softmax_from_exp(in[0])))
 TWIN(layer_norm, th_layer_norm(in[0], in[1], in[2], 1e-5), norm_from_means(tape, in[0], in[1], in[2]))
@@ -1253,6 +1274,8 @@ TWIN(mean, th_mean(in[0], TH_ALL_AXES, false),
 static const twin twins[] = {
     PAIR(linear, 3, OF(2, 3, 4), OF(5, 4), OF(5)),
     PAIR(linear, 3, OF(5, 40, 70), OF(71, 70), OF(71)),
+    PAIR(linear_relu, 3, OF(2, 3, 4), OF(5, 4), OF(5)),
+    PAIR(linear_relu, 3, OF(5, 40, 70), OF(71, 70), OF(71)),
     PAIR(softmax, 1, OF(3, 257)),
     PAIR(log_softmax, 1, OF(7, 65)),
     PAIR(layer_norm, 3, OF(33, 65), OF(65), OF(65)),

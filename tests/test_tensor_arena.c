@@ -57,6 +57,51 @@ Test(arena, used_counts_lines_of_64_bytes_since_the_last_reset) {
   th_arena_free(arena);
 }
 
+Test(arena, what_is_given_back_serves_the_next_requests_before_new_memory) {
+  th_arena *arena = th_arena_new();
+  unsigned char *a = th_arena_alloc(arena, 8192), *b = th_arena_alloc(arena, 8192),
+                *c = th_arena_alloc(arena, 20000);
+  size_t used = th_arena_used(arena);
+  memset(b, 7, 8192);
+  th_arena_give_back(arena, c, 20000);
+  th_arena_give_back(arena, a, 8192);
+  cr_expect(th_arena_alloc(arena, 8192) == a, "the piece that fits best");
+  unsigned char *part = th_arena_alloc(arena, 5000), *other = th_arena_alloc(arena, 12000);
+  cr_expect(part >= c && part + 5000 <= c + 20032 && other >= c && other + 12000 <= c + 20032);
+  cr_expect(part + 5000 <= other || other + 12000 <= part, "two of one piece do not overlap");
+  cr_expect(th_arena_used(arena) == used);
+  memset(part, 1, 5000), memset(other, 2, 12000), memset(a, 3, 8192);
+  for (int i = 0; i < 8192; i++) cr_assert(b[i] == 7);
+  cr_expect((uintptr_t)part % 64 == 0 && (uintptr_t)other % 64 == 0);
+  cr_expect(th_arena_alloc(arena, 20000) != NULL && th_arena_used(arena) > used, "too little is left");
+  th_arena_free(arena);
+}
+
+Test(arena, neighbours_that_are_given_back_are_one_piece) {
+  th_arena *arena = th_arena_new();
+  char *piece[5];
+  for (int i = 0; i < 5; i++) piece[i] = th_arena_alloc(arena, 4096);
+  if (piece[1] == piece[0] + 4096) { /* not with a line between neighbours */
+    const int order[] = {1, 3, 2};
+    for (int i = 0; i < 3; i++) th_arena_give_back(arena, piece[order[i]], 4096);
+    size_t used = th_arena_used(arena);
+    cr_expect(th_arena_alloc(arena, 3 * 4096) == piece[1] && th_arena_used(arena) == used);
+  }
+  th_arena_free(arena);
+}
+
+Test(arena, a_rewind_forgets_what_was_given_back) {
+  th_arena *arena = th_arena_new();
+  th_arena_mark(arena);
+  char *first = th_arena_alloc(arena, 8192);
+  th_arena_give_back(arena, first, 8192);
+  th_arena_rewind(arena);
+  char *one = th_arena_alloc(arena, 8192), *two = th_arena_alloc(arena, 8192);
+  memset(one, 1, 8192), memset(two, 2, 8192);
+  cr_expect(one[0] == 1 && one[8191] == 1, "handed out once");
+  th_arena_free(arena);
+}
+
 Test(arena, a_request_no_machine_can_serve_gives_null_and_changes_nothing) {
   th_arena *arena = th_arena_new();
   th_arena_alloc(arena, 100);

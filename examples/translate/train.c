@@ -24,6 +24,7 @@ static th_status add_gradient(run *r, const batch *b, int64_t number, float shar
   if (b->source.shape[0] == 0) return TH_OK;
   th_tape_reset(r->tape);
   th_tape_train(r->tape, true);
+  th_tape_release(r->tape, true);
   th_tape_seed(r->tape, (uint64_t)s->seed, (uint64_t)number);
   th_tape_rows(r->tape, b->first, b->source.shape[0]);
   th_var *mean;

@@ -38,8 +38,9 @@ struct th_var {
   bool needs_grad;
   const char *file; /* where the op was called */
   int line;
-  th_var *previous;      /* recorded before this one */
-  struct th_kept *kept;  /* what forward took of the tape's memory, to be released; NULL: nothing, or nobody asked */
+  th_var *previous; /* recorded before this one */
+  struct th_kept
+      *kept; /* what forward took of the tape's memory, to be released; NULL: nothing, or nobody asked */
 };
 
 /* ---- the tape ---------------------------------------------------------------------------------- */
@@ -122,6 +123,7 @@ th_var *th_gelu_erf(th_var *x); /* x/2 (1 + erf(x / sqrt 2)): the same, exact */
 th_var *th_matmul(th_var *a, th_var *b);
 /* x [..,in], weight [out,in], bias [out] or NULL: x weight' + bias, [..,out]. */
 th_var *th_linear(th_var *x, th_var *weight, th_var *bias);
+th_var *th_linear_relu(th_var *x, th_var *weight, th_var *bias); /* the same, and then relu, in one pass */
 
 /* Views: no memory moves (reshape copies where the layout leaves no other way). */
 th_var *th_reshape(th_var *x, int ndim, const int64_t *shape); /* one size may be -1: whatever is left */
@@ -374,6 +376,7 @@ th_var *th_here(th_var *made, const char *file, int line);
 #define th_gelu_erf(...) th_here(th_gelu_erf(__VA_ARGS__), __FILE__, __LINE__)
 #define th_matmul(...) th_here(th_matmul(__VA_ARGS__), __FILE__, __LINE__)
 #define th_linear(...) th_here(th_linear(__VA_ARGS__), __FILE__, __LINE__)
+#define th_linear_relu(...) th_here(th_linear_relu(__VA_ARGS__), __FILE__, __LINE__)
 #define th_reshape(...) th_here(th_reshape(__VA_ARGS__), __FILE__, __LINE__)
 #define th_permute(...) th_here(th_permute(__VA_ARGS__), __FILE__, __LINE__)
 #define th_transpose(...) th_here(th_transpose(__VA_ARGS__), __FILE__, __LINE__)

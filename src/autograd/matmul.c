@@ -94,9 +94,9 @@ th_var *th_matmul(th_var *a, th_var *b) {
   return th_apply(&th_op_matmul, 2, (th_var *[]){as_matrix(a), as_matrix(b)}, NULL, 0);
 }
 
-/* ---- y [..,out] = x [..,in] weight' + bias, weight [out,in] ------------------------------------------------ */
+/* ---- y [..,out] = x [..,in] weight' + bias, weight [out,in]; and max(y, 0) in the same pass ----------------- */
 
-static bool linear_forward(th_var *out) {
+static bool linear(th_var *out, bool relu) {
   const th_tensor *x = &out->in[0]->value, *w = &out->in[1]->value,
                   *b = out->inputs > 2 ? &out->in[2]->value : NULL;
   char tx[TH_SHAPE_TEXT], tw[TH_SHAPE_TEXT], tb[TH_SHAPE_TEXT];
@@ -114,21 +114,22 @@ static bool linear_forward(th_var *out) {
   memcpy(shape, x->shape, sizeof shape);
   shape[last] = w->shape[0];
   if (!th_make(out, x->ndim, shape)) return false;
-  th_pool *pool = th_tape_pool(out->tape);
   th_tensor rows_x, rows_y, wt = swapped(w);
   flatten(x, &rows_x), flatten(&out->value, &rows_y);
-  if (b) th_k_copy(pool, b, &rows_y);
-  else if (w->shape[1] == 0) th_fill(&out->value, 0);
-  th_k_matmul(pool, 1, &rows_x, &wt, b != NULL, &rows_y);
+  th_k_linear(th_tape_pool(out->tape), &rows_x, &wt, b, relu, &rows_y);
   return true;
 }
 
-static void linear_backward(th_var *out) { /* gx += gy w; gw += gy' x; gb += column sums of gy */
+/* gx += gy w; gw += gy' x; gb += column sums of gy */
+static void through_linear(th_var *out, const th_tensor *grad) {
   th_pool *pool = th_tape_pool(out->tape);
-  const th_tensor *w = &out->in[1]->value, *gw = th_grad(out->in[1]), *gx = th_grad(out->in[0]);
+  bool first;
+  const th_tensor *w = &out->in[1]->value, *gx = th_grad_first(out->in[0], &first);
   th_tensor x, gy, to, partial;
-  flatten(&out->in[0]->value, &x), flatten(&out->grad, &gy);
-  if (gx && flatten(gx, &to)) th_k_matmul(pool, 1, &gy, w, 1, &to);
+  flatten(&out->in[0]->value, &x), flatten(grad, &gy);
+  if (gx && first && gy.shape[1] == 0) th_fill(gx, 0);
+  if (gx && flatten(gx, &to)) th_k_matmul(pool, 1, &gy, w, !first, &to);
+  const th_tensor *gw = th_grad(out->in[1]);
   if (gw) {
     th_tensor gyt = swapped(&gy);
     th_k_matmul(pool, 1, &gyt, &x, 1, gw);
@@ -139,11 +140,30 @@ static void linear_backward(th_var *out) { /* gx += gy w; gw += gy' x; gb += col
   if (th_keep_tensor(out->tape, &partial, gy.dtype, 2, shape)) th_k_add_column_sums(pool, &gy, &partial, gb);
 }
 
+static bool linear_forward(th_var *out) { return linear(out, false); }
+static void linear_backward(th_var *out) { through_linear(out, &out->grad); }
 const th_op th_op_linear = {"linear", linear_forward, linear_backward, false};
 
-th_var *th_linear(th_var *x, th_var *weight, th_var *bias) {
+static bool linear_relu_forward(th_var *out) { return linear(out, true); }
+static void linear_relu_backward(th_var *out) { /* gy is 0 where y is */
+  th_tensor gy = out->grad;
+  if (!th_tape_releases(out->tape) && !th_keep_tensor(out->tape, &gy, gy.dtype, gy.ndim, gy.shape)) return;
+  th_k_relu_backward(th_tape_pool(out->tape), &out->value, &out->grad, &gy);
+  through_linear(out, &gy);
+}
+const th_op th_op_linear_relu = {"linear_relu", linear_relu_forward, linear_relu_backward, false};
+
+static th_var *apply_linear(const th_op *op, th_var *x, th_var *weight, th_var *bias) {
   th_tensor rows;
   if (x->value.ndim > 0 && !flatten(&x->value, &rows)) x = th_contiguous(x);
-  return th_apply(&th_op_linear, bias ? 3 : 2,
-                  (th_var *[]){x, as_matrix(weight), bias ? th_contiguous(bias) : bias}, NULL, 0);
+  return th_apply(op, bias ? 3 : 2, (th_var *[]){x, as_matrix(weight), bias ? th_contiguous(bias) : bias},
+                  NULL, 0);
+}
+
+th_var *th_linear(th_var *x, th_var *weight, th_var *bias) {
+  return apply_linear(&th_op_linear, x, weight, bias);
+}
+
+th_var *th_linear_relu(th_var *x, th_var *weight, th_var *bias) {
+  return apply_linear(&th_op_linear_relu, x, weight, bias);
 }

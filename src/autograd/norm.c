@@ -29,9 +29,10 @@ static void layer_norm_backward(th_var *out) {
   int64_t n = x->shape[x->ndim - 1], rows = n ? th_tensor_count(x) / n : 0;
   th_tensor partial;
   if (!th_keep_tensor(out->tape, &partial, x->dtype, 3, (int64_t[]){th_k_row_pieces(rows), 2, n})) return;
+  bool first;
+  const th_tensor *gx = th_grad_first(out->in[0], &first);
   th_k_layer_norm_backward(th_tape_pool(out->tape), x, &out->in[1]->value, &saved->mean, &saved->rstd,
-                           &out->grad, &partial, th_grad(out->in[0]), th_grad(out->in[1]),
-                           th_grad(out->in[2]));
+                           &out->grad, &partial, first, gx, th_grad(out->in[1]), th_grad(out->in[2]));
 }
 
 const th_op th_op_layer_norm = {"layer_norm", layer_norm_forward, layer_norm_backward, false};

@@ -30,6 +30,13 @@ uint32_t th_keep_threshold(double p); /* what th_random_keep wants for a probabi
 /* Bytes [count] in the tape's memory: 1 with probability 1 - p. NULL: no memory, and the tape knows. */
 uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count);
 
+/* th_grad for who writes every element of it next: `first` says that there is nothing to add to. It is not cleared then. */
+th_tensor *th_grad_first(th_var *x, bool *first);
+/* Where the tape releases memory: gives out's gradient, which must be needed no more, to its input x, which has none yet.
+ * False: it cannot be, and all is as it was. */
+bool th_grad_pass(th_var *out, th_var *x);
+bool th_tape_releases(const th_tape *tape);
+
 th_tensor th_grad_or_none(th_var *x); /* its gradient; data NULL where none is wanted */
 
 /* x [B,H,T,D] as the kernels of attention take it: rows dense, each in a place of its own (no repeated axes). */
@@ -44,7 +51,7 @@ bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /*
 #define TH_EACH_OP(X) \
   X(add) X(sub) X(mul) X(div) X(scale) X(neg) \
   X(exp) X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(elu_plus_one) X(gelu_tanh) X(gelu_erf) \
-  X(matmul) X(linear) \
+  X(matmul) X(linear) X(linear_relu) \
   X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) \
   X(sum) X(mean) X(max) \
   X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(linear_attention) X(lsh_attention) X(rotary) \

@@ -226,25 +226,58 @@ bool th_make_view(th_var *out, th_var *of, const th_tensor *view) {
   return true;
 }
 
-th_tensor *th_grad(th_var *x) {
-  if (!x->needs_grad) return NULL;
-  if (x->grad.data) return &x->grad;
-  if (x->base) {
-    const th_tensor *whole = th_grad(x->base);
-    if (!whole) return NULL;
-    x->grad = x->value;
-    x->grad.data = (char *)whole->data + ((char *)x->value.data - (char *)x->base->value.data);
-    return &x->grad;
-  }
+/* Of a var that is no view and has none. */
+static bool make_gradient(th_var *x, bool cleared) {
   th_tensor made;
   th_kept **list = note_in(x->tape, &x->kept);
   bool kept = th_keep_tensor(x->tape, &made, x->value.dtype, x->value.ndim, x->value.shape);
   x->tape->taken = list;
-  if (!kept) return NULL;
-  memset(made.data, 0, (size_t)th_tensor_count(&made) * th_dtype_size(made.dtype));
+  if (!kept) return false;
+  if (cleared) memset(made.data, 0, (size_t)th_tensor_count(&made) * th_dtype_size(made.dtype));
   x->grad = made;
+  return true;
+}
+
+th_tensor *th_grad_first(th_var *x, bool *first) {
+  *first = false;
+  if (!x->needs_grad) return NULL;
+  if (x->grad.data) return &x->grad;
+  th_var *whole = x->base ? x->base : x;
+  if (!whole->grad.data) {
+    *first = th_tensor_count(&x->value) == th_tensor_count(&whole->value); /* a view has each element once */
+    if (!make_gradient(whole, !*first)) return NULL;
+  }
+  if (x->base) {
+    x->grad = x->value;
+    x->grad.data = (char *)whole->grad.data + ((char *)x->value.data - (char *)whole->value.data);
+  }
   return &x->grad;
 }
+
+th_tensor *th_grad(th_var *x) {
+  bool first;
+  th_tensor *g = th_grad_first(x, &first);
+  th_var *whole = x->base ? x->base : x;
+  if (g && first)
+    memset(whole->grad.data, 0, (size_t)th_tensor_count(&whole->grad) * th_dtype_size(g->dtype));
+  return g;
+}
+
+bool th_grad_pass(th_var *out, th_var *x) {
+  if (!x->needs_grad || x->grad.data || x->base || out->base || !th_tensor_same_shape(&x->value, &out->value))
+    return false;
+  th_kept **at = &out->kept; /* empty unless the tape releases */
+  while (*at && (*at)->data != out->grad.data) at = &(*at)->next;
+  th_kept *moved = *at;
+  if (!moved) return false;
+  *at = moved->next;
+  moved->next = x->kept;
+  x->kept = moved;
+  x->grad = out->grad;
+  return true;
+}
+
+bool th_tape_releases(const th_tape *tape) { return tape->releasing; }
 
 th_tensor th_grad_or_none(th_var *x) {
   const th_tensor *g = th_grad(x);
@@ -445,7 +478,8 @@ void th_tape_watch(th_tape *tape, th_passed *passed, void *context) {
 th_status th_backward(th_var *root, const th_tensor *seed) {
   th_tape *tape = root->tape;
   if (tape->error.status) return tape->error.status;
-  if (tape->released) th_fail(root, TH_EINVAL, "backward: the values were given back by the one before (th_tape_release)");
+  if (tape->released)
+    th_fail(root, TH_EINVAL, "backward: the values were given back by the one before (th_tape_release)");
   tape->released = tape->releasing;
   clear_gradients(tape);
   if (!tape->error.status && seed_root(root, seed)) run_backward(tape);

@@ -55,12 +55,10 @@ th_nn_feed_forward th_nn_feed_forward_make(th_params *set, const char *name, int
 }
 
 static th_var *feed_forward(const th_nn_feed_forward *layer, th_var *x) {
-  th_var *hidden = th_nn_linear_forward(&layer->first, x);
-  switch (layer->activation) {
-  case TH_ACT_RELU: hidden = th_relu(hidden); break;
-  case TH_ACT_GELU: hidden = th_gelu_erf(hidden); break;
-  case TH_ACT_GELU_TANH: hidden = th_gelu_tanh(hidden); break;
-  }
+  th_var *weight = th_use(x->tape, layer->first.weight), *bias = th_use(x->tape, layer->first.bias);
+  th_var *hidden = (layer->activation == TH_ACT_RELU ? th_linear_relu : th_linear)(x, weight, bias);
+  if (layer->activation == TH_ACT_GELU) hidden = th_gelu_erf(hidden);
+  if (layer->activation == TH_ACT_GELU_TANH) hidden = th_gelu_tanh(hidden);
   return th_nn_linear_forward(&layer->second, th_dropout(hidden, layer->dropout));
 }
 

@@ -123,6 +123,18 @@ void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const
   run_span(pool, unary_backward_piece, &s);
 }
 
+static void relu_backward_piece(void *context, int64_t piece) {
+  const span *s = context;
+  int64_t end, begin = piece_of(s, piece, &end);
+  TH_FOR(s->y->dtype, relu_backward, end - begin, th_at(s->y, begin), th_at(s->gy, begin),
+         th_at(s->gx, begin));
+}
+
+void th_k_relu_backward(th_pool *pool, const th_tensor *y, const th_tensor *gy, const th_tensor *gx) {
+  span s = {.x = y, .y = y, .gy = gy, .gx = gx, .count = th_tensor_count(y)};
+  run_span(pool, relu_backward_piece, &s);
+}
+
 static void dropout_piece(void *context, int64_t piece) {
   const span *s = context;
   int64_t end, begin = piece_of(s, piece, &end);

@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include <cblas.h>
+#include <string.h>
 
 #define PIECE_WORK (1 << 19) /* multiply-adds worth a thread of their own: some ten microseconds */
 #define PIECES_MAX 8         /* more would pack the other operand too often */
@@ -17,7 +18,7 @@ void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int6
              double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
              int64_t ldc) {
   if (th_gemm_in_tiles(transpose_b, m, n)) {
-    th_gemm_tiles(dtype, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    th_gemm_tiles(dtype, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, NULL);
     return;
   }
   enum CBLAS_TRANSPOSE ta = transpose_a ? CblasTrans : CblasNoTrans,
@@ -28,6 +29,18 @@ void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int6
   else
     cblas_dgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
                 (int)ldc);
+}
+
+static void gemm_ended(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                       const void *a, int64_t lda, const void *b, int64_t ldb, void *c, int64_t ldc,
+                       const th_ending *ending) {
+  if (th_gemm_in_tiles(transpose_b, m, n)) {
+    th_gemm_tiles(dtype, transpose_a, transpose_b, m, n, k, 1, a, lda, b, ldb, 0, c, ldc, ending);
+    return;
+  }
+  if (k) th_gemm(dtype, transpose_a, transpose_b, m, n, k, 1, a, lda, b, ldb, 0, c, ldc);
+  else memset(c, 0, (size_t)(m * ldc) * th_dtype_size(dtype)); /* its rows are dense */
+  th_end_product(dtype, m, n, c, ldc, ending);
 }
 
 /* How BLAS sees the last two axes: row-major with a leading dimension, or its transpose. */
@@ -60,6 +73,7 @@ typedef struct {
   layout la, lb, lc;
   double alpha, beta;
   int64_t first_batch, pieces, rows; /* rows of c in a piece */
+  const th_ending *ending;           /* or NULL; c is not transposed */
 } product;
 
 static char *batch_data(const th_tensor *x, int64_t batch) {
@@ -81,7 +95,10 @@ static void product_piece(void *context, int64_t index) {
   char *a = batch_data(p->a, batch) + row * (p->la.transposed ? 1 : p->la.ld) * size;
   char *b = batch_data(p->b, batch);
   char *c = batch_data(p->c, batch) + row * (p->lc.transposed ? 1 : p->lc.ld) * size;
-  if (p->lc.transposed) /* c' = b' a' */
+  if (p->ending)
+    gemm_ended(p->c->dtype, p->la.transposed, p->lb.transposed, m, n, k, a, p->la.ld, b, p->lb.ld, c,
+               p->lc.ld, p->ending);
+  else if (p->lc.transposed) /* c' = b' a' */
     th_gemm(p->c->dtype, !p->lb.transposed, !p->la.transposed, n, m, k, p->alpha, b, p->lb.ld, a, p->la.ld,
             p->beta, c, p->lc.ld);
   else
@@ -118,4 +135,16 @@ void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tenso
   }
   for (; p.first_batch < batches; p.first_batch++)
     th_parallel(p.pieces > 1 ? pool : NULL, p.pieces, product_piece, &p);
+}
+
+void th_k_linear(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *bias, bool relu,
+                 const th_tensor *c) {
+  int64_t m = c->shape[0], n = c->shape[1], k = a->shape[1];
+  th_ending ending = {bias ? bias->data : NULL, relu};
+  product p = {.a = a, .b = b, .c = c, .alpha = 1, .ending = &ending};
+  if (m == 0 || n == 0 || !layout_of(a, &p.la) || !layout_of(b, &p.lb)) return; /* see th_is_matrix */
+  p.lc = (layout){false, n};
+  th_blas_one_thread();
+  cut(&p, m, m * n * k);
+  th_parallel(p.pieces > 1 ? pool : NULL, p.pieces, product_piece, &p);
 }

@@ -103,13 +103,17 @@ bool th_gemm_in_tiles(bool transpose_b, int64_t m, int64_t n) {
 
 void th_gemm_tiles(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                    double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
-                   int64_t ldc) {
+                   int64_t ldc, const th_ending *ending) {
   int64_t a_row = transpose_a ? 1 : lda, a_column = transpose_a ? lda : 1, b_row = transpose_b ? 1 : ldb,
           b_column = transpose_b ? ldb : 1;
   if (dtype == TH_F32)
     product_f32(m, n, k, (float)alpha, &(strided_f32){a, a_row, a_column}, &(strided_f32){b, b_row, b_column},
-                (float)beta, c, ldc);
+                (float)beta, c, ldc, ending);
   else
     product_f64(m, n, k, alpha, &(strided_f64){a, a_row, a_column}, &(strided_f64){b, b_row, b_column}, beta,
-                c, ldc);
+                c, ldc, ending);
+}
+
+void th_end_product(th_dtype dtype, int64_t m, int64_t n, void *c, int64_t ldc, const th_ending *ending) {
+  TH_FOR(dtype, end_product, m, n, c, ldc, ending);
 }

@@ -54,9 +54,10 @@ typedef enum {
 } th_unary;
 /* y = f(x) over contiguous memory; `alpha` is TH_SCALE's factor. */
 void th_k_unary(th_pool *pool, th_unary kind, double alpha, const th_tensor *x, const th_tensor *y);
-/* gx += gy f'(x), contiguous, y = f(x); not for TH_SCALE, whose gradient is th_k_axpy. */
+/* gx += gy f'(x), contiguous, y = f(x); not for TH_SCALE, whose gradient is th_k_axpy. Of relu also gx = gy f'(x). */
 void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const th_tensor *y,
                          const th_tensor *gy, const th_tensor *gx);
+void th_k_relu_backward(th_pool *pool, const th_tensor *y, const th_tensor *gy, const th_tensor *gx);
 
 /* y = largest of x over the axes where y's size is 1 (y has x's number of axes). */
 void th_k_max(const th_tensor *x, const th_tensor *y);
@@ -76,14 +77,25 @@ int64_t th_k_first_not_finite(const th_tensor *x);
  * th_is_matrix. Threads share batches and rows. */
 void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, double beta,
                  const th_tensor *c);
+/* c = a b + bias (NULL: none), and nothing below 0 where `relu`: one matrix each, in one pass. */
+void th_k_linear(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *bias, bool relu,
+                 const th_tensor *c);
 bool th_is_matrix(const th_tensor *x); /* can BLAS read the last two axes where they lie? */
 
-/* c = alpha op(a) op(b) + beta c: one plain call on the caller's thread. [m,k] x [k,n] */
+/* What a product ends with: c = f(a b + bias). NULL: nothing. */
+typedef struct th_ending {
+  const void *bias; /* [n], or NULL */
+  bool relu;
+} th_ending;
+
 /* Whether th_gemm is th_gemm_tiles, which is our own, or the BLAS's. */
 bool th_gemm_in_tiles(bool transpose_b, int64_t m, int64_t n);
 void th_gemm_tiles(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                    double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
-                   int64_t ldc);
+                   int64_t ldc, const th_ending *ending);
+/* c [m,n] is ended so, after a product. */
+void th_end_product(th_dtype dtype, int64_t m, int64_t n, void *c, int64_t ldc, const th_ending *ending);
+/* c = alpha op(a) op(b) + beta c: one plain call on the caller's thread. [m,k] x [k,n] */
 void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
              double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
              int64_t ldc);
@@ -100,11 +112,11 @@ void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, co
 /* y = (x - mean) rstd weight + bias; mean and rstd [rows] are kept for backward. */
 void th_k_layer_norm(th_pool *pool, double epsilon, const th_tensor *x, const th_tensor *weight,
                      const th_tensor *bias, const th_tensor *y, const th_tensor *mean, const th_tensor *rstd);
-/* gx, gweight and gbias may be NULL. `partial` [pieces, 2, n] with pieces from th_k_row_pieces(rows). */
+/* gx, gweight and gbias may be NULL; `first`: gx is written, not added to. `partial` [pieces, 2, n] with pieces from th_k_row_pieces(rows). */
 void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor *weight,
                               const th_tensor *mean, const th_tensor *rstd, const th_tensor *gy,
-                              const th_tensor *partial, const th_tensor *gx, const th_tensor *gweight,
-                              const th_tensor *gbias);
+                              const th_tensor *partial, bool first, const th_tensor *gx,
+                              const th_tensor *gweight, const th_tensor *gbias);
 int64_t th_k_row_pieces(int64_t rows); /* in how many fixed pieces rows are summed */
 
 /* gb[n] += the sum of g [rows, n] over its rows; partial [pieces, n]. */

@@ -41,7 +41,7 @@ row_view th_row_visible(const th_mask *mask, const th_tensor *x, int64_t row) {
 
 typedef struct {
   int64_t rows, n, per_piece;
-  bool logarithm;
+  bool logarithm, first;
   double number, scale; /* epsilon or smoothing */
   const th_mask *mask;
   const int32_t *targets;
@@ -172,21 +172,21 @@ static void layer_norm_backward_piece(void *context, int64_t piece) {
     void *gx = w->gx ? th_at(w->gx, r * w->n) : NULL;
     if (w->x->dtype == TH_F32)
       layer_norm_row_backward_f32(w->n, th_at(w->x, r * w->n), w->weight->data, *(float *)th_at(w->mean, r),
-                                  *(float *)th_at(w->rstd, r), th_at(w->gy, r * w->n), gx, (float *)gweight,
-                                  (float *)gbias);
+                                  *(float *)th_at(w->rstd, r), th_at(w->gy, r * w->n), w->first, gx,
+                                  (float *)gweight, (float *)gbias);
     else
       layer_norm_row_backward_f64(w->n, th_at(w->x, r * w->n), w->weight->data, *(double *)th_at(w->mean, r),
-                                  *(double *)th_at(w->rstd, r), th_at(w->gy, r * w->n), gx, (double *)gweight,
-                                  (double *)gbias);
+                                  *(double *)th_at(w->rstd, r), th_at(w->gy, r * w->n), w->first, gx,
+                                  (double *)gweight, (double *)gbias);
   }
 }
 
 void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor *weight,
                               const th_tensor *mean, const th_tensor *rstd, const th_tensor *gy,
-                              const th_tensor *partial, const th_tensor *gx, const th_tensor *gweight,
-                              const th_tensor *gbias) {
+                              const th_tensor *partial, bool first, const th_tensor *gx,
+                              const th_tensor *gweight, const th_tensor *gbias) {
   row_work w = over_rows(x);
-  w.weight = weight, w.mean = mean, w.rstd = rstd, w.gy = gy, w.partial = partial, w.gx = gx;
+  w.weight = weight, w.mean = mean, w.rstd = rstd, w.gy = gy, w.partial = partial, w.first = first, w.gx = gx;
   run_sums(pool, layer_norm_backward_piece, &w);
   if (gweight) join(partial, 2, 0, w.n, gweight);
   if (gbias) join(partial, 2, 1, w.n, gbias);

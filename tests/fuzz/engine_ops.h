@@ -105,6 +105,15 @@ static th_tensor plain_linear(step *s) {
   return plain_reshape(s->desk, &y, s->y->value.ndim, s->y->value.shape);
 }
 
+static void apply_linear_relu(step *s) {
+  if (!(feed_byte(&s->feed) & 1)) s->in[2] = NULL;
+  s->y = th_linear_relu(s->in[0], s->in[1], s->in[2]);
+}
+static th_tensor plain_linear_relu(step *s) {
+  th_tensor y = plain_linear(s);
+  return plain_each(s->desk, &y, relu);
+}
+
 /* ---- shapes ------------------------------------------------------------------------------------------ */
 
 static void take_shape(step *s, int64_t least) {
@@ -409,6 +418,7 @@ static const op_case cases[] = {
     {"dropout", apply_dropout, NULL, false},
     {"matmul", apply_matmul, plain_product, true},
     {"linear", apply_linear, plain_linear, true},
+    {"linear_relu", apply_linear_relu, plain_linear_relu, false},
     {"reshape", apply_reshape, plain_shaped, true},
     {"permute", apply_permute, plain_permuted, true},
     {"slice", apply_slice, plain_sliced, true},
