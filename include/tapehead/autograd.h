@@ -36,6 +36,7 @@ struct th_var {
   void *saved;          /* what forward keeps for backward */
   th_var *base;         /* a view shares the memory, and so the gradient, of this var */
   bool needs_grad;
+  bool spent;       /* see th_spent */
   const char *file; /* where the op was called */
   int line;
   th_var *previous; /* recorded before this one */
@@ -68,6 +69,9 @@ bool th_tape_training(const th_tape *tape);
  * earlier ones take their place. A step then needs half the memory or less. What is left afterwards are leaves and their
  * gradients, and values and gradients below TH_ARENA_PIECE bytes, such as a loss; a second th_backward is an error. Starts off. */
 void th_tape_release(th_tape *tape, bool on);
+/* x, of which the next op to take it is the last to read it: where the tape releases memory, th_add of one shape and th_dropout
+ * then compute in x's place, if x's own backward does without its result. */
+th_var *th_spent(th_var *x);
 /* On: the first NaN or infinity is an error that names its op, and the input where a leaf brought it. */
 void th_tape_anomaly(th_tape *tape, bool on);
 /* What dropout draws from: the same seed, step and order of ops give the same masks. */

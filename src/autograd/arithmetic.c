@@ -10,7 +10,8 @@ static bool broadcast_forward(th_var *out, th_binary kind) {
   if (!th_broadcast_shape(a, b, &ndim, shape))
     return th_fail(out, TH_ESHAPE, "%s and %s do not broadcast: sizes must be equal or 1",
                    th_shape_text(ta, a), th_shape_text(tb, b));
-  if (!th_make(out, ndim, shape)) return false;
+  bool over = kind == TH_ADD && th_tensor_same_shape(a, b) && th_make_over(out, out->in[1]);
+  if (!over && !th_make(out, ndim, shape)) return false;
   th_k_binary(th_tape_pool(out->tape), kind, a, b, &out->value);
   return true;
 }

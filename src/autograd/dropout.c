@@ -18,15 +18,17 @@ static bool dropout_forward(th_var *out) {
   double p = *(const double *)out->settings;
   const th_tensor *x = &out->in[0]->value;
   if (!(p >= 0 && p < 1)) return th_fail(out, TH_EINVAL, "probability %g is not in [0, 1)", p);
-  if (!th_make_like(out, x) || !(out->saved = th_keep_mask(out->tape, p, th_tensor_count(x)))) return false;
+  if (!th_make_over(out, out->in[0]) && !th_make_like(out, x)) return false;
+  if (!(out->saved = th_keep_mask(out->tape, p, th_tensor_count(x)))) return false;
   th_k_dropout(th_tape_pool(out->tape), 1 / (1 - p), x, out->saved, false, &out->value);
   return true;
 }
 
 static void dropout_backward(th_var *out) {
   double p = *(const double *)out->settings;
-  const th_tensor *g = th_grad(out->in[0]);
-  if (g) th_k_dropout(th_tape_pool(out->tape), 1 / (1 - p), &out->grad, out->saved, true, g);
+  bool first = th_grad_pass(out, out->in[0]);
+  const th_tensor *g = first ? &out->grad : th_grad_first(out->in[0], &first);
+  if (g) th_k_dropout(th_tape_pool(out->tape), 1 / (1 - p), &out->grad, out->saved, !first, g);
 }
 
 const th_op th_op_dropout = {"dropout", dropout_forward, dropout_backward, false};

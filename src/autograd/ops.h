@@ -35,6 +35,8 @@ th_tensor *th_grad_first(th_var *x, bool *first);
 /* Where the tape releases memory: gives out's gradient, which must be needed no more, to its input x, which has none yet.
  * False: it cannot be, and all is as it was. */
 bool th_grad_pass(th_var *out, th_var *x);
+/* Where x is spent and nothing of it is needed but its gradient: out's value is to be computed in its place. False: it is not. */
+bool th_make_over(th_var *out, th_var *x);
 bool th_tape_releases(const th_tape *tape);
 
 th_tensor th_grad_or_none(th_var *x); /* its gradient; data NULL where none is wanted */

@@ -129,6 +129,7 @@ th_tape *th_tape_inner(th_tape *tape, uint64_t draws, bool recording) {
   inner->recording = recording;
   inner->training = tape->training;
   inner->anomaly = tape->anomaly;
+  inner->releasing = tape->releasing;
   inner->profile = tape->profile;
   inner->seed = tape->seed, inner->step = tape->step, inner->draws = draws;
   inner->first_row = tape->first_row, inner->rows = tape->rows;
@@ -282,6 +283,20 @@ bool th_tape_releases(const th_tape *tape) { return tape->releasing; }
 th_tensor th_grad_or_none(th_var *x) {
   const th_tensor *g = th_grad(x);
   return g ? *g : (th_tensor){0};
+}
+
+th_var *th_spent(th_var *x) {
+  x->spent = true;
+  return x;
+}
+
+bool th_make_over(th_var *out, th_var *x) {
+  bool spare =
+      x->op == &th_op_linear || x->op == &th_op_dropout || x->op == &th_op_add ||
+      (x->op == &th_op_linear_relu && out->op == &th_op_dropout); /* the sign is left, or no gradient */
+  if (!x->spent || !x->tape->releasing || !spare || x->base) return false;
+  out->value = x->value;
+  return true;
 }
 
 /* ---- leaves -------------------------------------------------------------------------------------------- */

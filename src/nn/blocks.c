@@ -68,7 +68,7 @@ static th_var *attend(const sublayer *s, th_var *x, th_var *memory) {
 static th_var *computed(const sublayer *s, th_var *x, th_var *memory) {
   th_var *in = s->norm_first ? th_nn_norm_forward(s->norm, x) : x;
   th_var *f = s->attention ? attend(s, in, memory) : th_nn_feed_forward_forward(s->feed_forward, in);
-  return th_dropout(f, s->dropout);
+  return th_spent(th_dropout(th_spent(f), s->dropout));
 }
 
 static th_var *computed_again(th_var *x, th_var *const *others, const void *context) {

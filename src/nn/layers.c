@@ -59,7 +59,7 @@ static th_var *feed_forward(const th_nn_feed_forward *layer, th_var *x) {
   th_var *hidden = (layer->activation == TH_ACT_RELU ? th_linear_relu : th_linear)(x, weight, bias);
   if (layer->activation == TH_ACT_GELU) hidden = th_gelu_erf(hidden);
   if (layer->activation == TH_ACT_GELU_TANH) hidden = th_gelu_tanh(hidden);
-  return th_nn_linear_forward(&layer->second, th_dropout(hidden, layer->dropout));
+  return th_nn_linear_forward(&layer->second, th_dropout(th_spent(hidden), layer->dropout));
 }
 
 static th_var *chunk_again(th_var *x, th_var *const *others, const void *context) {
