@@ -9,6 +9,7 @@
 #define TH_KERNELS "attention_kernel.inc"
 #include "each_real.h"
 
+#define SEQUENCES 8          /* and more: each is one task */
 #define SMALL_WORK (1 << 15) /* multiply-adds below which waking other threads costs more than it brings */
 
 char *th_head_of(const th_tensor *x, int64_t head, int64_t heads) {
@@ -19,8 +20,7 @@ char *th_head_of(const th_tensor *x, int64_t head, int64_t heads) {
 
 int64_t th_head_ld(const th_tensor *x) { return x->shape[2] == 1 ? x->shape[3] : x->stride[2]; }
 
-static void forward_head(void *context, int64_t head) {
-  const th_attention_job *j = context;
+static void forward_head(const th_attention_job *j, int64_t head) {
   th_dtype dtype = j->q.dtype;
   int64_t heads = j->weights.shape[1], rows = j->weights.shape[2], columns = j->weights.shape[3],
           depth = j->q.shape[3], width = j->v.shape[3];
@@ -80,26 +80,33 @@ int64_t th_heads_together(const th_attention_job *j) {
   return together;
 }
 
-static void backward_heads(void *context, int64_t task) {
-  const th_attention_job *j = context;
-  int64_t together = th_heads_together(j);
-  for (int64_t head = task * together; head < (task + 1) * together; head++) backward_head(j, head);
+/* Some neighbouring heads. */
+typedef struct {
+  const th_attention_job *job;
+  void (*head)(const th_attention_job *job, int64_t head);
+  int64_t heads; /* of a task */
+} share;
+
+static void run_share(void *context, int64_t task) {
+  const share *s = context;
+  for (int64_t head = task * s->heads; head < (task + 1) * s->heads; head++) s->head(s->job, head);
 }
 
-static void run(th_pool *pool, th_task *task, int64_t tasks, const th_attention_job *job) {
-  if (th_tensor_count(&job->weights) * job->q.shape[3] < SMALL_WORK) pool = NULL;
+/* Threads that work on heads of one sequence would write to neighbouring lines of cache; with enough sequences each has its own. */
+static void run(th_pool *pool, share s, int64_t together) {
+  int64_t batch = s.job->weights.shape[0], heads = s.job->weights.shape[1];
+  if (batch * heads == 0) return;
+  if (th_tensor_count(&s.job->weights) * s.job->q.shape[3] < SMALL_WORK) pool = NULL;
+  s.heads = batch >= SEQUENCES && heads > together ? heads : together;
   th_blas_one_thread();
-  th_parallel(pool, tasks, task, (void *)(uintptr_t)job);
-}
-
-static int64_t all_heads(const th_attention_job *job) {
-  return job->weights.shape[0] * job->weights.shape[1];
+  th_parallel(pool, batch * heads / s.heads, run_share, &s);
 }
 
 void th_k_attention(th_pool *pool, const th_attention_job *job) {
-  run(pool, forward_head, all_heads(job), job);
+  run(pool, (share){job, forward_head, 0}, 1);
 }
 
 void th_k_attention_backward(th_pool *pool, const th_attention_job *job) {
-  if (all_heads(job)) run(pool, backward_heads, all_heads(job) / th_heads_together(job), job);
+  if (job->weights.shape[0] * job->weights.shape[1] > 0)
+    run(pool, (share){job, backward_head, 0}, th_heads_together(job));
 }

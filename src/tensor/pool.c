@@ -17,7 +17,7 @@
 
 /* How long to look for work before sleeping. Ops follow each other within microseconds, and waking a
  * sleeper costs tens of them. */
-#define SPIN_NANOSECONDS 20000
+#define SPIN_NANOSECONDS 100000
 #define SPINS_PER_LOOK_AT_THE_CLOCK 32
 
 #define CACHE_LINE 64
