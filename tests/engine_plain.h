@@ -131,6 +131,7 @@ static inline bool plain_sees(const th_mask *mask, const th_tensor *scores, cons
   if (mask->window && (ahead >= mask->window || -ahead >= mask->window))
     return false; /* a single row has none */
   if (mask->key_length && index[last] >= mask->key_length[index[0]]) return false;
+  if (mask->query_length && index[last - 1] >= mask->query_length[index[0]]) return false;
   if (!mask->allowed) return true;
   int64_t place = 0;
   const th_tensor *allowed = mask->allowed;

@@ -574,6 +574,18 @@ static void set_up(props *p, th_tape *other) {
   X(14, TH_ESHAPE, "linear: [2,3] with weight [3,4]: input sizes 3 and 4 differ", \
     th_linear(p->a23, p->a34, NULL)) \
   X(15, TH_ESHAPE, "linear: bias [5] with weight [3,4]: want [3]", th_linear(p->a24, p->a34, p->a5)) \
+  X(92, TH_EINVAL, "take_rows: row 1 is taken twice", \
+    th_take_rows( \
+        p->a23, \
+        &(th_tensor){.data = (int32_t[]){1, 1}, .dtype = TH_I32, .ndim = 1, .shape = {2}, .stride = {1}})) \
+  X(93, TH_EINVAL, "take_rows: id 2 at element 1 is not below 2", \
+    th_take_rows( \
+        p->a23, \
+        &(th_tensor){.data = (int32_t[]){-1, 2}, .dtype = TH_I32, .ndim = 1, .shape = {2}, .stride = {1}})) \
+  X(94, TH_EINVAL, "take_rows: id -2 at element 0 is negative", \
+    th_take_rows( \
+        p->a23, \
+        &(th_tensor){.data = (int32_t[]){-2, 0}, .dtype = TH_I32, .ndim = 1, .shape = {2}, .stride = {1}})) \
   X(91, TH_ESHAPE, "linear_relu: [2,3] with weight [3,4]: input sizes 3 and 4 differ", \
     th_linear_relu(p->a23, p->a34, NULL)) \
   X(16, TH_ESHAPE, "linear: [2,3] with weight [5]: want [..,in] and [out,in]", \

@@ -170,7 +170,7 @@ static th_tensor plain_gather_many(desk *d, const th_tensor *table) {
   return y;
 }
 
-static const int32_t key_length[] = {3, 5}, none_and_some[] = {0, 4};
+static const int32_t key_length[] = {3, 5}, none_and_some[] = {0, 4}, query_length[] = {4, 2};
 static uint8_t allowed_bytes[] = {1, 0, 1, 1, 1, /**/ 0, 0, 0, 0, 0, /**/ 1, 1, 0, 1, 1, /**/ 1, 1, 1, 1, 0};
 static th_tensor allowed_pairs = {
     .dtype = TH_U8, .ndim = 2, .shape = {4, 5}, .stride = {5, 1}, .data = allowed_bytes};
@@ -182,9 +182,28 @@ static const th_mask causal = {.causal = true}, padded = {.key_length = key_leng
                      empty = {.key_length = none_and_some}, pairs = {.allowed = &allowed_pairs},
                      keys = {.allowed = &allowed_keys}, heads = {.allowed = &allowed_heads},
                      all_masks = {.causal = true, .key_length = key_length, .allowed = &allowed_pairs},
-                     near = {.window = 2},
+                     near = {.window = 2}, short_queries = {.query_length = none_and_some},
+                     both_short = {.causal = true,
+                                   .window = 2,
+                                   .key_length = key_length,
+                                   .query_length = query_length},
                      near_before = {
                          .causal = true, .window = 3, .key_length = key_length, .allowed = &allowed_pairs};
+
+static const int32_t rows_taken[] = {4, -1, 0, 2, -1, 1};
+static th_var *take_six(th_var *x) {
+  th_tensor ids = th_tensor_of((void *)(uintptr_t)rows_taken, TH_I32, 2, (int64_t[]){2, 3});
+  return th_take_rows(x, &ids);
+}
+static th_tensor plain_take_six(desk *d, const th_tensor *x) {
+  int64_t width = x->shape[x->ndim - 1];
+  th_tensor y = desk_zeros(d, TH_F64, SHAPE(2, 3, width));
+  for (int64_t i = 0; i < 6; i++)
+    for (int64_t k = 0; k < width && rows_taken[i] >= 0; k++)
+      P(&y)[i * width + k] = P(x)[rows_taken[i] * width + k];
+  return y;
+}
+OP(take_rows, take_six(in[0]), plain_take_six(d, &in[0]))
 
 OP(gather, gather_many(in[0]), plain_gather_many(d, &in[0]))
 OP(softmax, th_softmax(in[0], NULL), plain_softmax(d, &in[0], NULL, false))
@@ -196,6 +215,8 @@ OP(softmax_keys, th_softmax(in[0], &keys), plain_softmax(d, &in[0], &keys, false
 OP(softmax_heads, th_softmax(in[0], &heads), plain_softmax(d, &in[0], &heads, false))
 OP(softmax_all, th_softmax(in[0], &all_masks), plain_softmax(d, &in[0], &all_masks, false))
 OP(softmax_near, th_softmax(in[0], &near), plain_softmax(d, &in[0], &near, false))
+OP(softmax_short, th_softmax(in[0], &short_queries), plain_softmax(d, &in[0], &short_queries, false))
+OP(softmax_both_short, th_softmax(in[0], &both_short), plain_softmax(d, &in[0], &both_short, false))
 OP(softmax_near_before, th_softmax(in[0], &near_before), plain_softmax(d, &in[0], &near_before, false))
 OP(log_softmax_near, th_log_softmax(in[0], &near), plain_softmax(d, &in[0], &near, true))
 OP(log_softmax, th_log_softmax(in[0], NULL), plain_softmax(d, &in[0], NULL, true))
@@ -298,6 +319,10 @@ OP(attention_empty, ATTEND(.mask = empty), PLAIN_ATTEND(NULL, &empty, ROOT(in)))
 OP(attention_keys, ATTEND(.mask = keys), PLAIN_ATTEND(NULL, &keys, ROOT(in)))
 OP(attention_all, ATTEND(.mask = all_masks, .scale = 0.7, .bias = in[3]),
    PLAIN_ATTEND(&in[3], &all_masks, 0.7))
+OP(attention_short, ATTEND(.mask = short_queries), PLAIN_ATTEND(NULL, &short_queries, ROOT(in)))
+OP(attention_both_short, ATTEND(.mask = both_short), PLAIN_ATTEND(NULL, &both_short, ROOT(in)))
+OP(attention_both_short_biased, ATTEND(.mask = both_short, .bias = in[3]),
+   PLAIN_ATTEND(&in[3], &both_short, ROOT(in)))
 OP(attention_near, ATTEND(.mask = near), PLAIN_ATTEND(NULL, &near, ROOT(in)))
 OP(attention_near_before, ATTEND(.mask = near_before, .bias = in[3]),
    PLAIN_ATTEND(&in[3], &near_before, ROOT(in)))
@@ -307,6 +332,7 @@ OP(tiles_causal, TILES(.mask = causal), PLAIN_ATTEND(NULL, &causal, ROOT(in)))
 OP(tiles_empty, TILES(.mask = empty), PLAIN_ATTEND(NULL, &empty, ROOT(in)))
 OP(tiles_near, TILES(.mask = near), PLAIN_ATTEND(NULL, &near, ROOT(in)))
 OP(tiles_all, TILES(.mask = near_before, .scale = 0.7), PLAIN_ATTEND(NULL, &near_before, 0.7))
+OP(tiles_both_short, TILES(.mask = both_short), PLAIN_ATTEND(NULL, &both_short, ROOT(in)))
 OP(tiles_keys, TILES(.mask = keys), PLAIN_ATTEND(NULL, &keys, ROOT(in)))
 OP(tiles_kept, (training(tape, 9), TILES(.mask = causal, .dropout = 0.4)), plain_attention_kept(d, in, 0.4))
 OP(attention_same, th_attention(in[0], in[0], in[0], NULL),
@@ -515,6 +541,8 @@ static const op_case shaped[] = {
     CASE("softmax", "causal, fewer queries than keys", 1, softmax_causal, OF(2, 5)),
     CASE("softmax", "causal, more queries than keys", 1, softmax_causal, OF(5, 2)),
     CASE("softmax", "padded", 1, softmax_padded, OF(2, 3, 4, 5)),
+    CASE("softmax", "short queries", 1, softmax_short, OF(2, 3, 4, 5)),
+    CASE("softmax", "both short", 1, softmax_both_short, OF(2, 3, 4, 5)),
     CASE("softmax", "padded, without heads", 1, softmax_padded, OF(2, 5)),
     CASE("softmax", "no key at all", 1, softmax_empty, OF(2, 3, 4, 5)),
     CASE("softmax", "mask of queries and keys", 1, softmax_pairs, OF(2, 3, 4, 5)),
@@ -535,6 +563,9 @@ static const op_case shaped[] = {
     CASE("layer_norm", "one row of 255", 3, layer_norm, OF(255), OF(255), OF(255)),
     CASE("layer_norm", "pieces", 3, layer_norm, OF(5, 67, 65), OF(65), OF(65)),
     CASE("layer_norm", "more rows than pieces hold", 3, layer_norm, OF(1100, 17), OF(17), OF(17)),
+    CASE("take_rows", "", 1, take_rows, OF(5, 4)),
+    CASE("take_rows", "of several axes", 1, take_rows, OF(2, 3, 7)),
+    CASE("take_rows", "pieces", 1, take_rows, OF(6, 20011)),
     CASE("dropout", "", 1, dropout, OF(7)),
     CASE("dropout", "pieces", 1, dropout, OF(20011)),
     CASE("cross_entropy", "", 1, cross_entropy, OF(2, 3, 4)),
@@ -559,6 +590,12 @@ static const op_case shaped[] = {
          OF(2, 1, 6, 3), OF(2, 3, 6, 4)),
     CASE("attention", "two heads of keys, three of values, bias", 4, attention_all, OF(2, 6, 4, 3),
          OF(2, 2, 5, 3), OF(2, 3, 5, 4), OF(6, 1, 5)),
+    CASE("attention", "short queries", 3, attention_short, QKV),
+    CASE("attention", "both short", 3, attention_both_short, QKV),
+    CASE("attention", "both short, shared keys", 3, attention_both_short, OF(2, 6, 5, 3), OF(2, 1, 6, 3),
+         OF(2, 3, 6, 4)),
+    CASE("attention", "both short, a bias", 4, attention_both_short_biased, QKV, OF(2, 2, 4, 5)),
+    CASE("attention", "tiles, both short", 3, tiles_both_short, QKV),
     CASE("attention", "tiles, a part of one", 3, tiles, OF(2, 3, 5, 4), OF(2, 3, 7, 4), OF(2, 3, 7, 5)),
     CASE("attention", "tiles, several", 3, tiles, OF(1, 2, 131, 8), OF(1, 2, 515, 8), OF(1, 2, 515, 7)),
     CASE("attention", "tiles, whole ones", 3, tiles, OF(1, 1, 128, 4), OF(1, 1, 512, 4), OF(1, 1, 512, 4)),
@@ -1375,7 +1412,7 @@ static void expect_ways_agree(const char *what, const int64_t shape[4], int64_t 
   desk_close(&d);
 }
 
-static const int32_t some_of_512[] = {0, 301};
+static const int32_t some_of_512[] = {0, 301}, some_of_64[] = {1000, 50};
 
 /* 64 queries and 256 keys make a tile: lengths are about those. */
 Test(attention, tiles_have_the_gradients_of_whole_weights_about_their_edges) {
@@ -1386,6 +1423,9 @@ Test(attention, tiles_have_the_gradients_of_whole_weights_about_their_edges) {
     expect_ways_agree("causal", shape, key_count, 6, 6, NULL, (th_attention_options){.mask.causal = true});
     expect_ways_agree("padded", shape, key_count, 1, 1, NULL,
                       (th_attention_options){.mask.key_length = some_of_512});
+    expect_ways_agree("both padded, dropped", shape, key_count, 6, 2, NULL,
+                      (th_attention_options){.mask = {.key_length = some_of_512, .query_length = some_of_64},
+                                             .dropout = 0.3});
     expect_ways_agree("window", shape, key_count, 2, 3, NULL, (th_attention_options){.mask.window = 40});
     expect_ways_agree("window back, dropped", shape, key_count, 3, 6, NULL,
                       (th_attention_options){.mask = {.causal = true, .window = 200}, .dropout = 0.3});

@@ -149,6 +149,10 @@ th_var *th_max(th_var *x, unsigned axes, bool keep); /* equal maxima share the g
 /* Rows of table [n,width] by ids (TH_I32, any shape [..]): [..,width]. The ids are copied. */
 th_var *th_gather(th_var *table, const th_tensor *ids);
 
+/* Rows of x [..,width], counted over all leading axes, by ids (TH_I32, any shape [..]): [..,width]. No row more than once, so
+ * that threads share the way back; -1 gives a row of zeros. The ids are copied. */
+th_var *th_take_rows(th_var *x, const th_tensor *ids);
+
 /* Over the last axis. What `mask` (NULL: nothing) hides has probability 0 and log-probability -inf; a row
  * with nothing to see is all hidden, not NaN. */
 th_var *th_softmax(th_var *x, const th_mask *mask);
@@ -392,6 +396,7 @@ th_var *th_here(th_var *made, const char *file, int line);
 #define th_mean(...) th_here(th_mean(__VA_ARGS__), __FILE__, __LINE__)
 #define th_max(...) th_here(th_max(__VA_ARGS__), __FILE__, __LINE__)
 #define th_gather(...) th_here(th_gather(__VA_ARGS__), __FILE__, __LINE__)
+#define th_take_rows(...) th_here(th_take_rows(__VA_ARGS__), __FILE__, __LINE__)
 #define th_softmax(...) th_here(th_softmax(__VA_ARGS__), __FILE__, __LINE__)
 #define th_log_softmax(...) th_here(th_log_softmax(__VA_ARGS__), __FILE__, __LINE__)
 #define th_layer_norm(...) th_here(th_layer_norm(__VA_ARGS__), __FILE__, __LINE__)

@@ -108,9 +108,10 @@ char *th_shape_text(char text[TH_SHAPE_TEXT], const th_tensor *tensor);
 /* What a row of attention scores [.., queries, keys] may see. All zero: everything. What the pointers
  * name stays the caller's and is only read during the call it is passed to. */
 typedef struct th_mask {
-  bool causal;               /* hides key j from query i where j > i + (keys - queries) */
-  const int32_t *key_length; /* [B]: keys from here on are padding; NULL: none are. B is the first axis */
-  const th_tensor *allowed;  /* TH_U8, broadcast to the scores: 0 hides; NULL: nothing more is hidden */
+  bool causal;                 /* hides key j from query i where j > i + (keys - queries) */
+  const int32_t *key_length;   /* [B]: keys from here on are padding; NULL: none are. B is the first axis */
+  const int32_t *query_length; /* [B]: queries from here on are padding, and see nothing; NULL: none are */
+  const th_tensor *allowed;    /* TH_U8, broadcast to the scores: 0 hides; NULL: nothing more is hidden */
   int64_t window; /* hides key j from query i unless |j - i - (keys - queries)| < window; 0: does not */
 } th_mask;
 

@@ -56,7 +56,7 @@ bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /*
   X(matmul) X(linear) X(linear_relu) \
   X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) \
   X(sum) X(mean) X(max) \
-  X(gather) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(linear_attention) X(lsh_attention) X(rotary) \
+  X(gather) X(take_rows) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(linear_attention) X(lsh_attention) X(rotary) \
   X(recompute) X(stream) X(reversible) X(streams_end)
 /* clang-format on */
 

@@ -36,13 +36,19 @@ static bool uses_tiles(const th_var *out, const int64_t *scores) {
   return s->way == TH_ATTEND_TILES || (s->way == TH_ATTEND_AUTO && scores[2] * scores[3] >= TILES_FROM);
 }
 
+/* A copy, from 0 to `most`; NULL of NULL, or after an error. */
+static const int32_t *keep_lengths(th_tape *tape, const int32_t *length, int64_t batch, int64_t most) {
+  int32_t *kept = length ? th_keep(tape, (size_t)batch * sizeof *kept) : NULL;
+  for (int64_t b = 0; kept && b < batch; b++)
+    kept[b] = length[b] < 0 ? 0 : length[b] < most ? length[b] : (int32_t)most;
+  return kept;
+}
+
 /* Masks and lengths are the caller's: what tiles need of them in backward is copied. */
-static bool keep_mask(th_tape *tape, th_mask *mask, int64_t batch) {
-  if (mask->key_length) {
-    int32_t *length = th_keep(tape, (size_t)batch * sizeof *length);
-    for (int64_t b = 0; length && b < batch; b++) length[b] = mask->key_length[b];
-    if (!(mask->key_length = length)) return false;
-  }
+static bool keep_mask(th_tape *tape, th_mask *mask, const int64_t *scores) {
+  mask->key_length = keep_lengths(tape, mask->key_length, scores[0], scores[3]);
+  mask->query_length = keep_lengths(tape, mask->query_length, scores[0], scores[2]);
+  if (th_tape_error(tape)) return false;
   if (!mask->allowed) return true;
   th_tensor *copy = th_keep(tape, sizeof *copy);
   if (!copy || !th_keep_tensor(tape, copy, TH_U8, mask->allowed->ndim, mask->allowed->shape)) return false;
@@ -65,7 +71,7 @@ static bool fill_tiles(th_var *out, th_attention_job *job) {
     job->before = th_tape_before(out->tape, th_tensor_count(&job->weights));
   }
   return th_keep_tensor(out->tape, &job->lse, job->q.dtype, 3, shape) &&
-         keep_mask(out->tape, &job->mask, shape[0]) &&
+         keep_mask(out->tape, &job->mask, shape) &&
          keep_scratch(out->tape, job, shape[0] * shape[1] * ((shape[2] + 63) / 64));
 }
 
@@ -73,6 +79,11 @@ static bool fill_whole(th_var *out, th_attention_job *job) {
   const sdpa_settings *s = out->settings;
   th_tape *tape = out->tape;
   if (!th_keep_tensor(tape, &job->weights, job->q.dtype, 4, job->weights.shape)) return false;
+  if (!job->bias.data) { /* whose gradient wants them all */
+    job->row_length = keep_lengths(tape, s->mask.query_length, job->weights.shape[0], job->weights.shape[2]);
+    job->column_length = keep_lengths(tape, s->mask.key_length, job->weights.shape[0], job->weights.shape[3]);
+    if (th_tape_error(tape)) return false;
+  }
   if (s->dropout == 0 || !th_tape_training(tape)) return true;
   job->keep = th_keep_mask(tape, s->dropout, th_tensor_count(&job->weights));
   return job->keep && th_keep_tensor(tape, &job->dropped, job->q.dtype, 4, job->weights.shape);

@@ -3,6 +3,7 @@
 #include "vecmath.h"
 
 #include <math.h>
+#include <string.h>
 
 #define AT_ONCE 4096 /* scores whose exponentials are taken together: they stay in the first cache */
 
@@ -20,44 +21,60 @@ char *th_head_of(const th_tensor *x, int64_t head, int64_t heads) {
 
 int64_t th_head_ld(const th_tensor *x) { return x->shape[2] == 1 ? x->shape[3] : x->stride[2]; }
 
+/* The part of a head's weights that is made. */
+typedef struct {
+  int64_t rows, columns;
+} part;
+
+static part part_of(const th_attention_job *j, int64_t head) {
+  int64_t b = head / j->weights.shape[1];
+  return (part){j->row_length ? j->row_length[b] : j->weights.shape[2],
+                j->column_length ? j->column_length[b] : j->weights.shape[3]};
+}
+
+/* The draws of a head's dropout are those of all of its weights, whatever is made of them. */
+static void drop(const th_attention_job *j, int64_t head, part of, char *from, char *to) {
+  int64_t rows = j->weights.shape[2], columns = j->weights.shape[3];
+  TH_FOR(j->q.dtype, keep_rows, of.rows, of.columns, j->keep + head * rows * columns, columns, j->keep_scale,
+         (void *)from, (void *)to);
+}
+
 static void forward_head(const th_attention_job *j, int64_t head) {
   th_dtype dtype = j->q.dtype;
-  int64_t heads = j->weights.shape[1], rows = j->weights.shape[2], columns = j->weights.shape[3],
-          depth = j->q.shape[3], width = j->v.shape[3];
-  int64_t size = (int64_t)th_dtype_size(dtype);
-  char *p = th_head_of(&j->weights, head, heads), *used = p;
-  th_gemm(dtype, false, true, rows, columns, depth, j->scale, th_head_of(&j->q, head, heads),
-          th_head_ld(&j->q), th_head_of(&j->k, head, heads), th_head_ld(&j->k), 0, p, columns);
+  part of = part_of(j, head);
+  int64_t heads = j->weights.shape[1], depth = j->q.shape[3], width = j->v.shape[3],
+          size = (int64_t)th_dtype_size(dtype), ld = th_head_ld(&j->out);
+  char *p = th_head_of(&j->weights, head, heads), *used = p, *out = th_head_of(&j->out, head, heads);
+  int64_t rows = of.columns ? of.rows : 0; /* others see nothing */
+  TH_FOR(dtype, clear_rows, j->out.shape[2] - rows, width, (void *)(out + rows * ld * size), ld);
+  if (!rows) return;
+  th_gemm(dtype, false, true, rows, of.columns, depth, j->scale, th_head_of(&j->q, head, heads),
+          th_head_ld(&j->q), th_head_of(&j->k, head, heads), th_head_ld(&j->k), 0, p, of.columns);
   for (int64_t i = 0; i < rows && j->bias.data; i++)
-    TH_FOR(dtype, add_run, columns,
+    TH_FOR(dtype, add_run, of.columns,
            (void *)(th_head_of(&j->bias, head, heads) + i * j->bias.stride[2] * size), j->bias.stride[3],
-           (void *)(p + i * columns * size));
-  TH_FOR(dtype, weigh_head, j, head, (void *)p);
-  if (j->dropped.data) {
-    used = th_head_of(&j->dropped, head, heads);
-    TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)p,
-           (void *)used);
-  }
-  th_gemm(dtype, false, false, rows, width, columns, 1, used, columns, th_head_of(&j->v, head, heads),
-          th_head_ld(&j->v), 0, th_head_of(&j->out, head, heads), th_head_ld(&j->out));
+           (void *)(p + i * of.columns * size));
+  TH_FOR(dtype, weigh_head, j, head, rows, of.columns, (void *)p);
+  if (j->dropped.data) drop(j, head, of, p, used = th_head_of(&j->dropped, head, heads));
+  th_gemm(dtype, false, false, rows, width, of.columns, 1, used, of.columns, th_head_of(&j->v, head, heads),
+          th_head_ld(&j->v), 0, out, ld);
 }
 
 static void backward_head(const th_attention_job *j, int64_t head) {
   th_dtype dtype = j->q.dtype;
-  int64_t heads = j->weights.shape[1], rows = j->weights.shape[2], columns = j->weights.shape[3],
-          depth = j->q.shape[3], width = j->v.shape[3];
-  int64_t size = (int64_t)th_dtype_size(dtype);
+  part of = part_of(j, head);
+  int64_t heads = j->weights.shape[1], rows = of.rows, columns = of.columns, depth = j->q.shape[3],
+          width = j->v.shape[3], size = (int64_t)th_dtype_size(dtype);
   char *p = th_head_of(&j->weights, head, heads), *g = th_head_of(&j->gscores, head, heads),
        *gout = th_head_of(&j->gout, head, heads);
+  if (!rows || !columns) return;
   if (j->gv.data)
     th_gemm(dtype, true, false, columns, width, rows, 1,
             j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, columns, gout, th_head_ld(&j->gout),
             1, th_head_of(&j->gv, head, heads), th_head_ld(&j->gv));
   th_gemm(dtype, false, true, rows, columns, width, 1, gout, th_head_ld(&j->gout),
           th_head_of(&j->v, head, heads), th_head_ld(&j->v), 0, g, columns);
-  if (j->dropped.data)
-    TH_FOR(dtype, keep_run, rows * columns, j->keep + head * rows * columns, j->keep_scale, (void *)g,
-           (void *)g);
+  if (j->dropped.data) drop(j, head, of, g, g);
   for (int64_t i = 0; i < rows; i++)
     TH_FOR(dtype, softmax_inplace_backward, columns, (void *)(p + i * columns * size),
            (void *)(g + i * columns * size));

@@ -134,6 +134,10 @@ void th_k_cross_entropy_backward(th_pool *pool, double smoothing, double scale, 
 void th_k_gather(const th_tensor *table, const int32_t *ids, const th_tensor *y);
 void th_k_scatter_add(const th_tensor *gy, const int32_t *ids, const th_tensor *gtable);
 
+/* Row i of y, of `rows`, = (add: +=) row from[i] of x, or where that is -1 zeros; all of `width`, contiguous. */
+void th_k_take_rows(th_pool *pool, int64_t rows, int64_t width, const th_tensor *x, const int32_t *from,
+                    bool add, const th_tensor *y);
+
 /* y (+)= x keep / (1 - p): contiguous. */
 void th_k_dropout(th_pool *pool, double scale, const th_tensor *x, const uint8_t *keep, bool add,
                   const th_tensor *y);
@@ -153,7 +157,10 @@ typedef struct th_attention_job {
   th_tensor bias;         /* added to the scores, broadcast to [B,H,Tq,Tk]; data NULL: none */
   th_mask mask;
   double scale;
-  th_tensor weights;          /* softmax of the scores */
+  /* [B], the job's own: of a head's weights only these rows and columns can be other than 0, and are made. NULL: all. */
+  const int32_t *row_length, *column_length;
+  th_tensor
+      weights; /* softmax of the scores; of each head the rows made, one behind the other, at its beginning */
   th_tensor dropped;          /* weights after dropout; data NULL: none */
   const uint8_t *keep;        /* [B,H,Tq,Tk], with dropped */
   double keep_scale;          /* 1 / (1 - p) */

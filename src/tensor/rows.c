@@ -23,12 +23,13 @@ row_view th_row_visible(const th_mask *mask, const th_tensor *x, int64_t row) {
   if (mask->window && mask->window < own + 1) see.first = own + 1 - mask->window;
   const th_tensor *allowed = mask->allowed;
   int64_t offset = 0, index = row, sequence = 0;
-  for (int axis = last - 1; axis >= 0 && (allowed || mask->key_length); axis--) {
+  for (int axis = last - 1; axis >= 0 && (allowed || mask->key_length || mask->query_length); axis--) {
     sequence = index % x->shape[axis];
     if (allowed) offset += sequence * allowed->stride[axis];
     index /= x->shape[axis];
   }
   if (mask->key_length && mask->key_length[sequence] < see.limit) see.limit = mask->key_length[sequence];
+  if (mask->query_length && row % rows >= mask->query_length[sequence]) see.limit = 0;
   if (see.limit < see.first) see.limit = see.first;
   if (allowed) {
     see.allowed = (const uint8_t *)allowed->data + offset;
@@ -218,4 +219,31 @@ void th_k_scatter_add(const th_tensor *gy, const int32_t *ids, const th_tensor *
   int64_t width = gtable->shape[1], count = width ? th_tensor_count(gy) / width : 0;
   for (int64_t i = 0; i < count; i++)
     TH_FOR(gy->dtype, add_rows, 1, width, th_at(gy, i * width), th_at(gtable, ids[i] * width));
+}
+
+typedef struct {
+  int64_t rows, width, per_piece;
+  const th_tensor *x, *y;
+  const int32_t *from;
+  bool add;
+} taking;
+
+static void take_piece(void *context, int64_t piece) {
+  const taking *t = context;
+  size_t bytes = (size_t)t->width * th_dtype_size(t->x->dtype);
+  int64_t end = (piece + 1) * t->per_piece < t->rows ? (piece + 1) * t->per_piece : t->rows;
+  for (int64_t i = piece * t->per_piece; i < end; i++) {
+    void *to = th_at(t->y, i * t->width);
+    const void *row = t->from[i] >= 0 ? th_at(t->x, t->from[i] * t->width) : NULL;
+    if (row && t->add) TH_FOR(t->x->dtype, add_rows, 1, t->width, row, to);
+    else if (row) memcpy(to, row, bytes);
+    else if (!t->add) memset(to, 0, bytes);
+  }
+}
+
+void th_k_take_rows(th_pool *pool, int64_t rows, int64_t width, const th_tensor *x, const int32_t *from,
+                    bool add, const th_tensor *y) {
+  taking t = {.rows = rows, .width = width, .x = x, .y = y, .from = from, .add = add};
+  t.per_piece = width && width < PIECE ? PIECE / width : 1;
+  th_parallel(pool, (rows + t.per_piece - 1) / t.per_piece, take_piece, &t);
 }

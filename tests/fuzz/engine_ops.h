@@ -20,7 +20,7 @@ typedef struct step {
   bool keep, masked;
   double number;
   th_tensor other; /* ids, targets, turns, what a mask allows */
-  int32_t *ids;
+  int32_t *ids, queries[4];
   th_mask mask;
 } step;
 
@@ -199,6 +199,21 @@ static void take_ids(step *s, int count, int least) {
   for (int i = 0; i < count; i++) s->ids[i] = least + (int32_t)((bits >> i % 6) & 3);
 }
 
+/* Often a row twice, which is an error. */
+static void apply_take_rows(step *s) {
+  take_ids(s, s->count, -1);
+  s->other = th_tensor_of(s->ids, TH_I32, 1, (int64_t[]){s->count});
+  s->y = th_take_rows(s->in[0], &s->other);
+}
+static th_tensor plain_take_rows(step *s) {
+  const th_tensor *x = &s->x[0];
+  int64_t width = x->shape[x->ndim - 1];
+  th_tensor y = desk_zeros(s->desk, TH_F64, SHAPE(s->count, width));
+  for (int64_t i = 0; i < s->count; i++)
+    if (s->ids[i] >= 0) memcpy(P(&y) + i * width, P(x) + s->ids[i] * width, (size_t)width * sizeof(double));
+  return y;
+}
+
 static void apply_gather(step *s) {
   s->count = feed_below(&s->feed, 5);
   take_ids(s, s->count, feed_below(&s->feed, 5) ? 0 : -1);
@@ -232,6 +247,10 @@ static void take_mask(step *s, int64_t batch, int64_t queries, int64_t keys) {
   if (bits & 2) {
     take_ids(s, (int)batch, feed_below(&s->feed, 4) - 1);
     s->mask.key_length = s->ids;
+  }
+  if (bits & 8) {
+    for (int64_t b = 0; b < batch && b < 4; b++) s->queries[b] = (int32_t)(bits >> (4 + b) & 3);
+    s->mask.query_length = batch <= 4 ? s->queries : NULL;
   }
   if (!(bits & 4)) return;
   unsigned hidden = feed_byte(&s->feed);
@@ -429,6 +448,7 @@ static const op_case cases[] = {
     {"mean", apply_mean, plain_mean, true},
     {"max", apply_max, plain_max, false},
     {"gather", apply_gather, plain_gather, true},
+    {"take_rows", apply_take_rows, plain_take_rows, true},
     {"softmax", apply_soft, plain_soft, false},
     {"log_softmax", apply_log_soft, plain_log_soft, false},
     {"layer_norm", apply_layer_norm, plain_norm, false},

@@ -63,6 +63,14 @@ static th_tensor ids_of(int32_t *ids, int64_t rows, int64_t columns) {
   return th_tensor_of(ids, TH_I32, 2, (int64_t[]){rows, columns});
 }
 
+static int take_rows(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  static int32_t rows[] = {4, -1, 0, 1, -1};
+  th_tensor ids = th_tensor_of(rows, TH_I32, 1, (int64_t[]){5});
+  (void)tape, (void)context;
+  out[0] = th_take_rows(in[0], &ids);
+  return 1;
+}
+
 static int gather(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   (void)tape, (void)context;
   int32_t ids[] = {1, 4, 1, 0, 1, 3}; /* row 1 three times, row 2 never */
@@ -342,6 +350,7 @@ const gradcheck_case op_cases[] = {
     {"mean", "", mean, 1, {SHAPE(2, 3, 4)}, 0, 0, NULL},
     {"max", "", max, 1, {SHAPE(3, 4, 2)}, 0, 0, NULL},
     {"max", "of a view", max_view, 1, {SHAPE(3, 4)}, 0, 0, NULL},
+    {"take_rows", "and two of zeros", take_rows, 1, {SHAPE(2, 3, 2)}, 0, 0, NULL},
     {"gather", "a row thrice", gather, 1, {SHAPE(5, 3)}, 0, 0, NULL},
     {"softmax", "", softmax, 1, {SHAPE(3, 5)}, 0, 0, NULL},
     {"softmax", "of a view", softmax_view, 1, {SHAPE(3, 5)}, 0, 0, NULL},
