@@ -152,7 +152,8 @@ def build_model(options):
             return self.output(decoded)
 
         def embed(self, embedding, ids):
-            return self.dropout(embedding(ids) * math.sqrt(options.width) + self.positions)
+            embedded = embedding(ids) * math.sqrt(options.width)
+            return self.dropout(embedded + self.positions[: ids.shape[1]])
 
     def sinusoids(length, width):
         position = torch.arange(length, dtype=torch.float64).unsqueeze(1)
