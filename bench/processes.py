@@ -1,7 +1,7 @@
 """What the parts of bench/run.py share: processes that are timed or time themselves, and the medians of what they say.
 
-A row is what a process said of one case in one run, with `engine`, `threads` and `kernels`: those of OpenBLAS it was told
-to take, or None.
+A row is what a process said of one case in one run, with `engine`, `threads` and `kernels`: those of OpenBLAS that
+it was told to take, or None.
 """
 
 import json

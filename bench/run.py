@@ -4,13 +4,15 @@
     bench/run.py DIR [--runs N] [--parts steps,ops,..] [--sizes tiny,small,..] [--dropout 0,0.1]
     bench/run.py DIR --smoke      only whether the benchmarks run: a few steps each, no file
 
-DIR is the build's. Each run is a process of its own, and all of a part (of steps: of a size) take turns, so that what else the
-machine does falls on all of them. A time is the median over runs of the median within a run; spread is (slowest - fastest run)
-over that. Only a run of everything writes bench/results.json, and draws docs/images/bench-ratio.png.
+DIR is the build's. Each run is a process of its own, and all of a part (of steps: of a size) take turns, so that what
+else the machine does falls on all of them. A time is the median over runs of the median within a run; spread is
+(slowest - fastest run) over that. Only a run of everything writes bench/results.json, and draws
+docs/images/bench-ratio.png.
 
-PyTorch (Debian's python3-torch; left out with a word where it is missing) is timed on one and two threads, with the OpenBLAS
-kernels that it picks and, on a processor with AVX-512, with those made for that. The ratio is the fastest of these over our
-faster one. The limit is the same matrix products alone, each by the faster of OpenBLAS and our kernels (bench/limit.c).
+PyTorch (Debian's python3-torch; left out with a word where it is missing) is timed on one and two threads, with the
+OpenBLAS kernels that it picks and, on a processor with AVX-512, with those made for that. The ratio is the fastest of
+these over our faster one. The limit is the same matrix products alone, each by the faster of OpenBLAS and our kernels
+(bench/limit.c).
 """
 
 import argparse
@@ -41,13 +43,13 @@ def main():
     if options.smoke:
         smoke(options.directory, torch)
         return
-    print(f"{machine()}; translate, stripped: {stripped_bytes(options.directory / 'translate') / 1e3:.0f} KB")
+    about = {"machine": machine(), "pytorch": torch, "translate_bytes": stripped_bytes(options.directory / "translate")}
+    print(f"{about['machine']}; translate, stripped: {about['translate_bytes'] / 1e3:.0f} KB")
     timed = {part: time(options, torch) for part, time in PARTS.items() if part in options.parts}
     if not torch or not is_everything(options):
         print("This was not everything: nothing is written.")
         return
-    about = {"machine": machine(), "pytorch": torch, "ratios": ratios(timed["steps"])}
-    write(HERE / "results.json", about | timed)
+    write(HERE / "results.json", about | {"ratios": ratios(timed["steps"])} | timed)
     run([options.directory / "ratio_picture", HERE / "results.json", PICTURE])
     print(f"The ratios are drawn in {PICTURE}.")
 
@@ -108,17 +110,18 @@ def write(path, results):
 
 def smoke(directory, torch):
     """Batches of 2, to take seconds."""
-    for _, shape in SIZES.values():
+    for _, _, shape in SIZES.values():
         for dropout in DROPOUT:
             step = arguments(shape | {"batch": 2}, steps=2, warmup=1, threads=2, dropout=dropout)
             rows_of(run([directory / "step"] + step)[0], [KEY])
-    limit = run([directory / "limit"] + arguments(SIZES["tiny"][1] | {"batch": 2}, threads=2))[0]
+    limit = run([directory / "limit"] + arguments(SIZES["tiny"][-1] | {"batch": 2}, threads=2))[0]
     rows_of(limit, [KEY, "copy_gb_per_second"])
     once = ["--repeats", 1, "--seconds", 0]
     ops = run([directory / "ops", "--json", "--threads", 2] + once)[0]
     if len(rows_of(ops, ["forward_seconds"])) < 20:
         sys.exit(f"bench/run.py: ops left some out: {ops}")
-    rows_of(run([directory / "ops", "--json", "--lengths", "--threads", 2] + once)[0], ["forward_seconds", "tape_bytes"])
+    lengths = run([directory / "ops", "--json", "--lengths", "--threads", 2] + once)[0]
+    rows_of(lengths, ["forward_seconds", "backward_seconds", "tape_bytes"])
     small = ["--longest", 16, "--runs", 1, "--batch", 2, "--layers", 1]
     run([directory / "decode"] + small)
     decode = run([directory / "decode", "--json", "--beam", 2] + small)[0]
@@ -142,9 +145,10 @@ def smoke_picture(directory):
 
 
 def smoke_torch(ops, decode):
-    step = arguments(SIZES["tiny"][1] | {"batch": 2}, steps=1)
+    step = arguments(SIZES["tiny"][-1] | {"batch": 2}, steps=1, warmup=0)
     rows_of(run([TORCH, HERE / "torch_step.py"] + step)[0], [KEY])
-    rows_of(run([TORCH, HERE / "torch_ops.py", "--repeats", 1, "--seconds", 0], asked=ops)[0], ["forward_seconds"])
+    once = ["--repeats", 1, "--seconds", 0]
+    rows_of(run([TORCH, HERE / "torch_ops.py"] + once, asked=ops)[0], ["forward_seconds"])
     rows_of(run([TORCH, HERE / "torch_decode.py", "--runs", 1], asked=decode)[0], ["seconds"])
 
 

@@ -28,7 +28,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=torch_step.positive_integer, default=1, help="processor threads")
-    parser.add_argument("--runs", type=torch_step.positive_integer, default=5, help="of which the median counts, at most")
+    parser.add_argument("--runs", type=torch_step.positive_integer, default=5, help="at most; the median counts")
     parser.add_argument("--seconds", type=float, default=0.3, help="after which there is no other run")
     parser.add_argument("--cached", action="store_true", help="that alone: the other is many times slower")
     options = parser.parse_args()

@@ -3,8 +3,8 @@
 
     build/release/ops --json | bench/torch_ops.py --threads 2
 
-Reads the lines of JSON that bench/ops prints, and prints one for each that PyTorch has an op for: its name, the way it was
-done where there are several, and medians in seconds. Of several ways the one that is quicker in a first run is timed.
+Reads the lines of JSON that bench/ops prints, and prints one for each that PyTorch has an op for: its name, the way
+it was done where there are several, and medians in seconds. Of several ways the quicker one in a first run is timed.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main():
 
 
 def ops():
-    """By name, the ways to do it: each a function of the inputs and of whole numbers below a bound, which it asks for."""
+    """By name, the ways to do it: functions of the inputs, and of `ids`, which makes whole numbers below a bound."""
     import torch
     from torch.nn import functional as F
 
@@ -129,7 +129,7 @@ def adam_ways(case):
 
 
 def time_best(ways, options):
-    """Medians of the way that is quicker once warm. What took all the time there is needs no warming, and is not run again."""
+    """Medians of the way that is quicker once warm. What took all the time there is was warm, and is not run again."""
     tried = {way: runs(once, 2, options.seconds) for way, once in ways.items()}
     way = min(tried, key=lambda way: sum(tried[way][-1]))
     taken = tried[way] if len(tried[way]) == 1 else runs(ways[way], options.repeats, options.seconds)
