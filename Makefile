@@ -110,7 +110,7 @@ help:
 	@echo 'make fuzz        bytes of all kinds into every reader and the engine, FUZZ_SECONDS=60 each'
 	@echo 'make coverage    the lines and branches of src/ that the tests run'
 	@echo 'make gradcheck   every op and layer against finite differences'
-	@echo 'make bench       time a training step, beside PyTorch where it is installed, and beside its matrix products alone'
+	@echo 'make bench       time steps, single ops and decoding, beside PyTorch where it is installed, and draw the ratio'
 	@echo 'make bench-smoke whether the benchmarks run'
 	@echo 'make bench-length  time and memory of attention by the length of a sequence, and draw both in docs/images'
 	@echo 'make tsan        the tests of threads under ThreadSanitizer'
@@ -266,12 +266,12 @@ gradcheck: packages
 
 bench: packages
 	@scripts/packages.sh command=python3:python3
-	@$(MAKE) --no-print-directory $(benches)
+	@$(MAKE) --no-print-directory $(benches) $(program)
 	bench/run.py $(B)
 
 bench-smoke: packages
 	@scripts/packages.sh command=python3:python3
-	@$(MAKE) --no-print-directory $(benches)
+	@$(MAKE) --no-print-directory $(benches) $(program)
 	bench/run.py $(B) --smoke
 
 bench-length: packages

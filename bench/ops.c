@@ -1,6 +1,7 @@
-/* ops: times single ops in float, forward and backward, and Adam. A row gives the median of some runs in
- * nanoseconds and the rate: GFLOP/s where the work is matrix products, else GB/s of what must be read and
- * written at the least. */
+/* ops: times single ops in float, forward and backward, and Adam; or, with --lengths, attention by length. A row gives the
+ * median of some runs in nanoseconds, the rate (GFLOP/s where the work is matrix products, else GB/s of what must be read
+ * and written at the least), and the memory that the tape takes. With --json it is a line of JSON with the shapes of the
+ * inputs: bench/torch_ops.py reads those, and does the same in PyTorch. */
 #include "tapehead/nn.h"
 #include "tapehead/optim.h"
 #include "timing.h"
@@ -22,15 +23,18 @@ typedef struct {
   struct {
     int ndim;
     int64_t shape[4];
-  } in[INPUTS];             /* ndim 0: no such input */
-  double flops;             /* of the products forward; backward has twice as many. 0: count bytes */
-  double moves, moves_back; /* times the first input's size in memory, forward and backward */
+  } in[INPUTS]; /* ndim 0: no such input */
+  double flops; /* of the products forward; backward has twice as many. 0: count bytes */
+  double moves,
+      moves_back; /* times the first input's size in memory, forward and backward; 0: has no backward */
 } op_case;
 
 typedef struct {
   th_pool *pool;
   th_tape *tape;
-  int repeats;
+  th_tensor ids; /* of operands */
+  int repeats, json;
+  double seconds;             /* after which a case is not repeated any more */
   double *forward, *backward; /* [repeats] nanoseconds */
   th_error error;
 } bench;
@@ -130,15 +134,23 @@ static const op_case cases[] = {
     {"gather", "2048 rows of 1024x128", build_gather, {{2, {CLASSES, 128}}}, 0, 4, 6},
 };
 
+/* Adam over 16 parameters: reads four vectors and writes three. */
+static const op_case adam_case = {"adam", "16 of 512x512", NULL, {{3, {16, 512, 512}}}, 0, 7, 0};
+
+/* Width 256 in 8 heads, everything seen. The batch shrinks as the length grows, or time would grow with its square. */
+static const op_case by_length[] = {
+    ATTENTION(32, 8, 64, 32),  ATTENTION(32, 8, 128, 32), ATTENTION(8, 8, 512, 32),
+    ATTENTION(2, 8, 1024, 32), ATTENTION(1, 8, 4096, 32),
+};
+
 /* ---- timing -------------------------------------------------------------------------------------------- */
 
 static double now(void) { return 1e9 * seconds_on(CLOCK_MONOTONIC); } /* nanoseconds */
 
 /* One run: forward, then backward from a gradient of ones. Backward's time includes what a caller of
  * th_backward always pays: clearing the result's gradient and copying the ones into it. */
-static th_status run(bench *b, const op_case *c, const th_tensor in[], const th_tensor grad[],
-                     const th_tensor *ids, int repeat) {
-  operands x = {.ids = *ids};
+static th_status run(bench *b, const op_case *c, const th_tensor in[], const th_tensor grad[], int repeat) {
+  operands x = {.ids = b->ids};
   th_tensor ones = {0};
   th_tape_reset(b->tape);
   for (int i = 0; i < INPUTS && c->in[i].ndim; i++) x.in[i] = th_leaf(b->tape, &in[i], &grad[i]);
@@ -156,79 +168,118 @@ static th_status run(bench *b, const op_case *c, const th_tensor in[], const th_
   return failed ? th_error_set(&b->error, failed->status, "%s", failed->text) : b->error.status;
 }
 
-/* `work` forward and `back` backward, in floating-point operations or bytes. */
-static void print_row(const op_case *c, double forward, double backward, double work, double back) {
-  printf("%-14s %-24s %12.0f %12.0f %10.1f %10.1f  %s\n", c->name, c->what, forward, backward, work / forward,
-         back / backward, c->flops > 0 ? "GFLOP/s" : "GB/s");
+/* How many runs there were in `count`, at least one. */
+static th_status run_until(bench *b, const op_case *c, const th_tensor in[], const th_tensor grad[],
+                           int *count) {
+  const int warmup = 2; /* the first run grows the arena, the second finds it joined */
+  th_status status = TH_OK;
+  for (int i = 0; i < warmup && !status; i++) status = run(b, c, in, grad, 0);
+  double end = now() + 1e9 * b->seconds;
+  for (*count = 0; !status && *count < b->repeats && (*count == 0 || now() < end); ++*count)
+    status = run(b, c, in, grad, *count);
+  return status;
 }
 
-static th_status time_case(bench *b, const op_case *c, const th_tensor *ids) {
+static void print_json(const op_case *c, double forward, double backward, size_t bytes) {
+  printf("{\"name\": \"%s\", \"what\": \"%s\", \"shapes\": [", c->name, c->what);
+  for (int i = 0; i < INPUTS && c->in[i].ndim; i++)
+    for (int axis = 0; axis < c->in[i].ndim; axis++)
+      printf("%s%lld%s",
+             axis ? ", "
+             : i  ? ", ["
+                  : "[",
+             (long long)c->in[i].shape[axis], axis == c->in[i].ndim - 1 ? "]" : "");
+  printf("], \"ids\": %d, \"forward_seconds\": %.6g, \"backward_seconds\": %.6g, \"tape_bytes\": %zu}\n", IDS,
+         1e-9 * forward, 1e-9 * backward, bytes);
+}
+
+static void print_row(const op_case *c, double forward, double backward, size_t bytes) {
+  double size = 4;
+  for (int axis = 0; axis < c->in[0].ndim; axis++) size *= (double)c->in[0].shape[axis];
+  bool products = c->flops > 0;
+  double work = products ? c->flops : c->moves * size, back = products ? 2 * c->flops : c->moves_back * size;
+  printf("%-16s %-22s %12.0f %12.0f %10.1f %10.1f  %-7s %10.0f\n", c->name, c->what, forward, backward,
+         work / forward, back > 0 ? back / backward : 0, products ? "GFLOP/s" : "GB/s", (double)bytes / 1024);
+}
+
+static void report(bench *b, const op_case *c, int count) {
+  double forward = median(b->forward, count), backward = median(b->backward, count);
+  (b->json ? print_json : print_row)(c, forward, backward, th_tape_bytes(b->tape));
+  fflush(stdout);
+}
+
+static th_status time_case(bench *b, const op_case *c) {
   th_tensor in[INPUTS] = {0}, grad[INPUTS] = {0};
   th_status status = TH_OK;
+  int runs = 0;
   for (int i = 0; i < INPUTS && c->in[i].ndim && !status; i++) {
     status = th_tensor_new(&in[i], TH_F32, c->in[i].ndim, c->in[i].shape, &b->error);
     if (!status) status = th_tensor_new(&grad[i], TH_F32, c->in[i].ndim, c->in[i].shape, &b->error);
     if (!status) th_fill_normal(&in[i], 0, 1, (th_random){1, (uint64_t)i});
   }
-  const int warmup = 2; /* the first run grows the arena, the second finds it joined */
-  for (int i = -warmup; i < b->repeats && !status; i++) status = run(b, c, in, grad, ids, i < 0 ? 0 : i);
-  if (!status) {
-    double forward = median(b->forward, b->repeats), backward = median(b->backward, b->repeats);
-    double size = 4 * (double)th_tensor_count(&in[0]);
-    if (c->flops > 0) print_row(c, forward, backward, c->flops, 2 * c->flops);
-    else print_row(c, forward, backward, c->moves * size, c->moves_back * size);
-  }
+  if (!status) status = run_until(b, c, in, grad, &runs);
+  if (!status) report(b, c, runs);
   for (int i = 0; i < INPUTS; i++) th_tensor_free(&in[i]), th_tensor_free(&grad[i]);
   return status;
 }
 
-/* Adam over one parameter of a million numbers: reads four vectors and writes three. */
 static th_status time_adam(bench *b) {
-  const int64_t numbers = 1 << 20;
+  const op_case *c = &adam_case;
   th_adam adam = {0};
   th_params *params = th_params_new();
   if (!params) return th_error_set(&b->error, TH_ENOMEM, "no memory");
-  th_params_add(params, NULL, "x", (th_init){.kind = TH_INIT_NORMAL, .scale = 1}, 1, &numbers);
+  for (int i = 0; i < c->in[0].shape[0]; i++) {
+    char name[8];
+    snprintf(name, sizeof name, "x%d", i);
+    th_params_add(params, NULL, name, (th_init){.kind = TH_INIT_NORMAL, .scale = 1}, 2, &c->in[0].shape[1]);
+  }
   th_status status = th_params_make(params, TH_F32, 1, &b->error);
   if (!status) status = th_adam_new(&adam, params, &(th_adam_config){0}, &b->error);
   for (int i = 0; i < b->repeats && !status; i++) {
     double begin = now();
     th_adam_update(&adam, 1e-3, b->pool);
     b->forward[i] = now() - begin;
+    b->backward[i] = 0;
   }
-  if (!status) {
-    double time = median(b->forward, b->repeats);
-    printf("%-14s %-24lld %12.0f %12s %10.1f %10s  GB/s\n", "adam", (long long)numbers, time, "",
-           7 * 4 * (double)numbers / time, "");
-  }
+  th_tape_reset(b->tape); /* of which Adam takes nothing */
+  if (!status) report(b, c, b->repeats);
   th_adam_free(&adam);
   th_params_free(params);
   return status;
 }
 
-static th_status time_all(bench *b) {
+static th_status time_all(bench *b, bool lengths) {
   static int32_t id[IDS];
+  const op_case *first = lengths ? by_length : cases;
+  size_t count = lengths ? sizeof by_length / sizeof *by_length : sizeof cases / sizeof *cases;
   for (int i = 0; i < IDS; i++) id[i] = (int32_t)th_random_below((th_random){1, 9}, (uint64_t)i, CLASSES);
-  th_tensor ids = th_tensor_of(id, TH_I32, 1, (int64_t[]){IDS});
+  b->ids = th_tensor_of(id, TH_I32, 1, (int64_t[]){IDS});
   th_status status = TH_OK;
-  printf("%-14s %-24s %12s %12s %10s %10s\n", "op", "sizes", "forward ns", "backward ns", "forward",
-         "backward");
-  for (size_t i = 0; i < sizeof cases / sizeof *cases && !status; i++) status = time_case(b, &cases[i], &ids);
-  return status ? status : time_adam(b);
+  if (!b->json)
+    printf("%-16s %-22s %12s %12s %10s %10s  %-7s %10s\n", "op", "sizes", "forward ns", "backward ns",
+           "forward", "backward", "", "tape KiB");
+  for (size_t i = 0; i < count && !status; i++) status = time_case(b, &first[i]);
+  return status || lengths ? status : time_adam(b);
 }
 
 int main(int count, const char **arguments) {
-  bench b = {.repeats = 31};
-  int threads = 1;
+  bench b = {.repeats = 31, .seconds = 0.1};
+  int threads = 1, lengths = 0;
   const int argument = POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT;
-  struct poptOption table[] = {{"threads", 0, argument, &threads, 0, "processor threads", "N"},
-                               {"repeats", 0, argument, &b.repeats, 0, "runs of each op", "N"},
-                               POPT_AUTOHELP POPT_TABLEEND};
+  const int real = POPT_ARG_DOUBLE | POPT_ARGFLAG_SHOW_DEFAULT;
+  struct poptOption table[] = {
+      {"threads", 0, argument, &threads, 0, "processor threads", "N"},
+      {"repeats", 0, argument, &b.repeats, 0, "runs of each op at most", "N"},
+      {"seconds", 0, real, &b.seconds, 0, "after which it is not run again", "S"},
+      {"lengths", 0, POPT_ARG_NONE, &lengths, 0, "attention by length instead", NULL},
+      {"json", 0, POPT_ARG_NONE, &b.json, 0, "lines of JSON", NULL},
+      POPT_AUTOHELP POPT_TABLEEND};
   poptContext context = poptGetContext("ops", count, arguments, table, 0);
   int code = poptGetNextOpt(context);
   if (code < -1) fprintf(stderr, "ops: %s: %s\n", poptBadOption(context, 0), poptStrerror(code));
   poptFreeContext(context);
-  if (code != -1 || threads < 1 || b.repeats < 1) return 2;
+  if (code != -1) return 2;
+  if (threads < 1 || b.repeats < 1) return fputs("ops: threads and repeats must be above 0\n", stderr), 2;
   b.pool = th_pool_new(threads);
   b.tape = th_tape_new(b.pool);
   b.forward = calloc((size_t)b.repeats, sizeof *b.forward);
@@ -236,7 +287,7 @@ int main(int count, const char **arguments) {
   th_status status = TH_ENOMEM;
   if (b.pool && b.tape && b.forward && b.backward) {
     th_tape_train(b.tape, true);
-    status = time_all(&b);
+    status = time_all(&b, lengths);
   }
   if (status) fprintf(stderr, "ops: %s\n", b.error.status ? b.error.text : "no memory");
   free(b.forward);

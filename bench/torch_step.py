@@ -14,8 +14,6 @@ import statistics
 import sys
 import time
 
-WARM_UP_STEPS = 3
-
 
 def main():
     options = parse_options()
@@ -49,7 +47,8 @@ def parse_options():
     parser.add_argument("--vocabulary", type=count, default=128, help="words on either side")
     parser.add_argument("--dropout", type=probability, default=0.1, help="probability of a zero")
     parser.add_argument("--threads", type=count, default=1, help="processor threads")
-    parser.add_argument("--steps", type=count, default=20, help="timed, after 3 to warm up")
+    parser.add_argument("--steps", type=count, default=20, help="timed")
+    parser.add_argument("--warmup", type=int, default=3, help="steps before those")
     parser.add_argument("--seed", type=int, default=1, help="of weights, ids and dropout")
     options = parser.parse_args()
     if options.width % options.heads != 0:
@@ -105,7 +104,7 @@ def time_steps(options):
         optimizer.step()
         return loss
 
-    for _ in range(WARM_UP_STEPS):
+    for _ in range(options.warmup):
         step()
     seconds = []
     for _ in range(options.steps):
@@ -152,7 +151,8 @@ def build_model(options):
             return self.output(decoded)
 
         def embed(self, embedding, ids):
-            return self.dropout(embedding(ids) * math.sqrt(options.width) + self.positions)
+            embedded = embedding(ids) * math.sqrt(options.width)
+            return self.dropout(embedded + self.positions[: ids.shape[1]])
 
     def sinusoids(length, width):
         position = torch.arange(length, dtype=torch.float64).unsqueeze(1)
