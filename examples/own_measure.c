@@ -36,7 +36,7 @@ static void see(void *context, const th_nn_attention *layer, th_seen *seen) {
 static bool measures_what_it_says(void) {
   double numbers[2 * 3 * 3] = {0,  0,  1,  0,  1,  0,  1,  0,  0, /* head 0 walks left, */
                                .2, .5, .3, .2, .5, .3, .2, .5, .3 /* head 1 stays */};
-  double share[2];
+  double share[2] = {0};
   th_tensor weights = th_tensor_of(numbers, TH_F64, 4, (int64_t[]){1, 2, 3, 3});
   walks_left(&weights, share);
   return share[0] == 1 && share[1] == 0;
