@@ -48,8 +48,8 @@ static inline th_transformer *looking_model(th_transformer_shape shape, th_dtype
   return m;
 }
 
-static inline th_study_batch looking_batch(desk *d) {
-  th_study_batch b = {.source_length = looking_source_length, .input_length = looking_input_length};
+static inline th_batch looking_batch(desk *d) {
+  th_batch b = {.source_length = looking_source_length, .input_length = looking_input_length};
   b.source = desk_zeros(d, TH_I32, SHAPE(LOOKING_BATCH, LOOKING_MOST));
   b.input = desk_zeros(d, TH_I32, SHAPE(LOOKING_BATCH, LOOKING_MOST - 1));
   const th_tensor *side[] = {&b.source, &b.input};
@@ -65,7 +65,7 @@ typedef struct study_desk {
   desk d;
   th_tape *tape; /* the desk's */
   th_transformer *model;
-  th_study_batch batch;
+  th_batch batch;
   int heads;
   th_params *fewer; /* of layers that have fewer heads */
 } study_desk;
@@ -106,8 +106,8 @@ static inline void study_desk_close(study_desk *s) {
 }
 
 /* Sequence `first` and those after it, `count` in all. */
-static inline th_study_batch looking_part(const th_study_batch *b, int64_t first, int64_t count) {
-  th_study_batch part = *b;
+static inline th_batch looking_part(const th_batch *b, int64_t first, int64_t count) {
+  th_batch part = *b;
   th_view_slice(&part.source, &b->source, 0, first, first + count);
   th_view_slice(&part.input, &b->input, 0, first, first + count);
   part.source_length += first;

@@ -555,6 +555,101 @@ Test(methods, each_has_a_name_and_a_source_of_its_own) {
   cr_expect_null(th_attention_traits_of((th_attention_method)-1));
 }
 
+/* ---- without padding -------------------------------------------------------------------------------------------- */
+
+static void see_nothing(void *context, const th_nn_attention *layer, th_seen *seen) {
+  (void)context, (void)layer, (void)seen;
+}
+
+static void count_packing(void *context, const th_var *var) {
+  *(int *)context += var->op && !strcmp(var->op->name, "take_rows");
+}
+
+/* The loss and all gradients of a step of training; with a tap nothing is packed. */
+static double step_of(desk *d, const th_transformer *m, const th_batch *batch, const th_tap *tap,
+                      th_tensor *gradient) {
+  th_tape_reset(d->tape);
+  th_tape_train(d->tape, true);
+  th_tape_seed(d->tape, 3, 4);
+  th_params_zero_grads(m->params);
+  th_var *loss = th_transformer_loss(m, d->tape, batch, 0.1, tap);
+  expect_no_error(d->tape);
+  int packings = 0;
+  th_tape_watch(d->tape, count_packing, &packings);
+  th_backward(loss, NULL);
+  expect_no_error(d->tape);
+  cr_expect(tap ? packings == 0 : packings > 0);
+  th_tensor all = th_params_grads(m->params);
+  *gradient = desk_copy(d, TH_F64, &all);
+  return th_tensor_get(&loss->value, 0);
+}
+
+static void expect_padding_is_nothing(const th_transformer_config *config, const char *what) {
+  static const int32_t input_length[BATCH] = {2, 6, 0};
+  desk d = desk_open();
+  th_transformer *m = model_of(config);
+  th_batch batch = {.source = desk_ids(&d, BATCH, SOURCE, SOURCES),
+                    .source_length = lengths,
+                    .input = desk_ids(&d, BATCH, TARGET, TARGETS),
+                    .input_length = input_length,
+                    .output = desk_ids(&d, BATCH, TARGET, TARGETS)};
+  for (int i = 0; i < BATCH * TARGET; i++)
+    if (i % TARGET >= input_length[i / TARGET]) ((int32_t *)batch.output.data)[i] = -1;
+  th_tensor packed, padded;
+  double loss = step_of(&d, m, &batch, NULL, &packed);
+  double wanted = step_of(&d, m, &batch, &(th_tap){see_nothing, NULL}, &padded);
+  cr_expect(fabs(loss - wanted) < 1e-13 && wanted > 1, "%s: loss %.17g, wanted %.17g", what, loss, wanted);
+  expect_near(&packed, &padded, 1e-12, what);
+  th_transformer_free(m);
+  desk_close(&d);
+}
+
+Test(methods, the_loss_of_a_packed_batch_is_that_of_the_padded_one) {
+  FOR_EVERY(m) {
+    for (int shape = TH_ENCODER_DECODER; shape <= TH_DECODER_ONLY; shape++) {
+      th_transformer_config config = config_of(m, (th_transformer_shape)shape);
+      config.final_norm = config.layer.norm_first = shape == TH_DECODER_ONLY;
+      expect_padding_is_nothing(&config, traits_of(m)->name);
+      config.layer.dropout = 0.2; /* of which masks are those of the whole batch */
+      config.layer.feed_forward = 23;
+      expect_padding_is_nothing(&config, traits_of(m)->name);
+    }
+    th_transformer_config config = config_of(m, TH_ENCODER_DECODER);
+    for (int kind = TH_POSITIONS_LEARNED; kind <= TH_POSITIONS_NONE; kind++) {
+      bool turns = kind == TH_POSITIONS_ROTARY,
+           biased = kind == TH_POSITIONS_ALIBI || kind == TH_POSITIONS_RELATIVE;
+      config.positions = (th_positions)kind;
+      if ((!turns || traits_of(m)->rotary) && (!biased || traits_of(m)->biases))
+        expect_padding_is_nothing(&config, "positions");
+    }
+  }
+}
+
+Test(methods, a_packed_memory_has_zeros_for_padding) {
+  bench b = bench_of(&every[0], TH_ENCODER_DECODER);
+  th_tensor memory =
+      desk_copy(&b.d, TH_F64, &th_transformer_encode(b.model, b.d.tape, &b.source, lengths, NULL)->value);
+  th_tape_reset(b.d.tape);
+  th_var *seen = th_transformer_encode(b.model, b.d.tape, &b.source, lengths, &(th_tap){see_nothing, NULL});
+  expect_no_error(b.d.tape);
+  for (int64_t i = 0; i < th_tensor_count(&memory); i++) {
+    bool token = i / WIDTH % SOURCE < lengths[i / WIDTH / SOURCE];
+    double wanted = token ? th_tensor_get(&seen->value, i) : 0;
+    cr_assert(fabs(th_tensor_get(&memory, i) - wanted) < 1e-13, "element %ld", (long)i);
+  }
+  close_bench(&b);
+}
+
+Test(methods, a_batch_whose_output_does_not_fit_its_input_is_refused) {
+  bench b = bench_of(&every[0], TH_ENCODER_DECODER);
+  th_batch batch = {.source = b.source, .input = b.target, .output = b.source};
+  th_transformer_loss(b.model, b.d.tape, &batch, 0, NULL);
+  cr_assert_not_null(th_tape_error(b.d.tape));
+  cr_expect_str_eq(th_tape_error(b.d.tape)->text,
+                   "transformer: input [3,6] and output [3,7]: want i32 [B,T] twice");
+  close_bench(&b);
+}
+
 /* ---- the table in docs/attention.md --------------------------------------------------------------------------- */
 
 static const char *answer(bool yes) { return yes ? "yes" : "no"; }

@@ -20,7 +20,7 @@ typedef struct bench {
   desk d;
   th_transformer *model;
   th_params *gates; /* one [H] for each attention, all 1 */
-  th_study_batch batch;
+  th_batch batch;
   th_error error;
 } bench;
 
@@ -64,9 +64,9 @@ static bench bench_of(th_transformer_shape shape, int kind) {
   bench b = {.d = desk_open()};
   th_transformer_config config = config_of(shape, kind);
   b.model = model_of(&config);
-  b.batch = (th_study_batch){.source = desk_ids(&b.d, BATCH, SOURCE, SOURCES),
-                             .source_length = length,
-                             .input = desk_ids(&b.d, BATCH, TARGET, TARGETS)};
+  b.batch = (th_batch){.source = desk_ids(&b.d, BATCH, SOURCE, SOURCES),
+                       .source_length = length,
+                       .input = desk_ids(&b.d, BATCH, TARGET, TARGETS)};
   open_gates(&b);
   return b;
 }

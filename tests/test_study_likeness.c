@@ -15,7 +15,7 @@ static void expect_close(double got, double wanted, double limit, const char *wh
 
 TestSuite(study_distances);
 
-static void distances_of(const th_transformer *m, th_tape *tape, const th_study_batch *batches, int64_t count,
+static void distances_of(const th_transformer *m, th_tape *tape, const th_batch *batches, int64_t count,
                          double *distance) {
   th_study_data data = {.batches = batches, .count = count};
   cr_assert_eq(th_study_distances(m, tape, &data, distance, &error), TH_OK, "%s", error.text);
@@ -32,7 +32,7 @@ static double divergence_from(int64_t n, const th_tensor *p, const th_tensor *q,
 }
 
 /* Distances summed up over the rows of one batch that count, and how many these are. */
-static double plain_sum(const looked *l, const th_study_batch *b, int one, int other, int64_t *rows) {
+static double plain_sum(const looked *l, const th_batch *b, int one, int other, int64_t *rows) {
   const th_tensor *p = &l->at[one], *q = &l->at[other];
   bool source_rows = th_head_at(l->model, one).kind == TH_ENCODER_SELF;
   const int32_t *length = source_rows ? b->source_length : b->input_length;
@@ -74,8 +74,8 @@ Test(study_distances,
 
 Test(study_distances, do_not_depend_on_batching_but_for_rounding) {
   study_desk on = study_desk_open(TH_ENCODER_DECODER, TH_F64);
-  th_study_batch whole = on.batch;
-  th_study_batch parts[] = {looking_part(&whole, 0, 1), looking_part(&whole, 1, 3)};
+  th_batch whole = on.batch;
+  th_batch parts[] = {looking_part(&whole, 0, 1), looking_part(&whole, 1, 3)};
   double one[MOST * MOST], other[MOST * MOST];
   int heads = on.heads;
   distances_of(on.model, on.tape, &whole, 1, one);
@@ -162,7 +162,7 @@ static void expect_distance(th_dtype dtype, int keys, const double *p, const dou
     for (int j = 0; j < keys; j++)
       th_tensor_set(&attention->in_weight->value, (2 + h) * keys + j, row[h][j] > 0 ? log(row[h][j]) : -1e4);
   }
-  th_study_batch b = {.source = desk_counted(&d, TH_I32, SHAPE(1, keys))};
+  th_batch b = {.source = desk_counted(&d, TH_I32, SHAPE(1, keys))};
   distances_of(m, d.tape, &b, 1, distance);
   expect_close(distance[1], wanted, limit, "distance", 0, 1);
   th_transformer_free(m);
@@ -223,7 +223,7 @@ static bool count_call(void *context, double done) {
 
 Test(study_distances, say_how_far_they_are_and_end_when_told_to) {
   study_desk on = study_desk_open(TH_DECODER_ONLY, TH_F32);
-  th_study_batch whole = on.batch, parts[3];
+  th_batch whole = on.batch, parts[3];
   double distance[MOST * MOST];
   counter c = {.until = 99};
   th_study_data data = {.batches = parts, .count = 3, .progress = count_call, .context = &c};
@@ -250,7 +250,7 @@ Test(study_distances, leave_the_tape_as_it_was) {
   study_desk_close(&on);
 }
 
-static void expect_refused(const th_transformer *m, th_tape *tape, const th_study_batch *b, th_status status,
+static void expect_refused(const th_transformer *m, th_tape *tape, const th_batch *b, th_status status,
                            const char *text) {
   double distance[MOST * MOST];
   th_study_data data = {.batches = b, .count = 1};
@@ -261,7 +261,7 @@ static void expect_refused(const th_transformer *m, th_tape *tape, const th_stud
 
 Test(study_distances, refuse_a_batch_that_the_model_cannot_read) {
   study_desk on = study_desk_open(TH_ENCODER_DECODER, TH_F32);
-  th_study_batch good = on.batch, bad = good;
+  th_batch good = on.batch, bad = good;
   bad.source = (th_tensor){0};
   expect_refused(on.model, on.tape, &bad, TH_EINVAL,
                  "study: source is missing: want token ids, i32 [sequences,tokens]");

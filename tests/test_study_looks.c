@@ -22,7 +22,7 @@ static th_tensor tokens_of(desk *d, int64_t sequences, int64_t longest, const in
 typedef struct {
   desk desk;
   int32_t source_length[8], input_length[8];
-  th_study_batch batch;
+  th_batch batch;
   th_study_data data;
 } scene;
 
@@ -311,7 +311,7 @@ enum { BATCHES = 3, EACH = 4, WORDS = 7 };
 typedef struct {
   desk desk;
   th_transformer *model;
-  th_study_batch batches[BATCHES];
+  th_batch batches[BATCHES];
   th_study_data data;
 } trial;
 
@@ -336,7 +336,7 @@ static void make_batch(trial *t, int i) {
   desk *d = &t->desk;
   int64_t s = 5 + i, n = 8 - i;
   bool ragged = i != 1; /* one batch says no lengths */
-  th_study_batch *b = &t->batches[i];
+  th_batch *b = &t->batches[i];
   if (t->model->config.shape != TH_DECODER_ONLY) {
     b->source = random_tokens(d, EACH, s, WORDS);
     b->source_length = ragged ? random_lengths(d, EACH, s) : NULL;
@@ -394,7 +394,7 @@ static void look_at_trial(trial *t, th_tape *tape, const th_study_data *data, th
 /* One head in one sequence, from the captured weights: everything by its definition, one element at a time. */
 typedef struct {
   const th_captured *seen;
-  const th_study_batch *batch;
+  const th_batch *batch;
   int64_t b, h, rows, keys; /* that count */
   int32_t begin, end;
 } plain;
@@ -490,7 +490,7 @@ static plain_values plain_head(trial *t, const th_capture *seen, int attention, 
   plain_values values = {.count = 0};
   for (int i = 0; i < BATCHES; i++)
     for (int64_t b = 0; b < EACH; b++) {
-      const th_study_batch *batch = &t->batches[i];
+      const th_batch *batch = &t->batches[i];
       plain p = {&seen[i].attentions[attention], batch, b, h, 0, 0, HAND_BEGIN, HAND_END};
       bool from_source = p.seen->kind == TH_ENCODER_SELF, to_source = p.seen->kind != TH_DECODER_SELF;
       const int32_t *rows = from_source ? batch->source_length : batch->input_length,
@@ -565,8 +565,8 @@ Test(looks, of_weights_of_any_sign_are_those_of_their_sizes) {
 /* ---- what they must not depend on ------------------------------------------------------------------------------ */
 
 /* The first `sequences` of a batch from `b` on, in rows that are `more` longer. */
-static th_study_batch part_of(desk *d, const th_study_batch *of, int64_t b, int64_t more) {
-  th_study_batch part = {0};
+static th_batch part_of(desk *d, const th_batch *of, int64_t b, int64_t more) {
+  th_batch part = {0};
   const th_tensor *from[] = {&of->source, &of->input, &of->output};
   th_tensor *to[] = {&part.source, &part.input, &part.output};
   for (int k = 0; k < 3; k++) {
@@ -585,7 +585,7 @@ static th_study_batch part_of(desk *d, const th_study_batch *of, int64_t b, int6
 Test(looks, do_not_depend_on_how_sequences_are_batched) {
   trial *t = trial_open(TH_ENCODER_DECODER);
   th_head_look together[18], apart[18];
-  th_study_batch alone[BATCHES * EACH];
+  th_batch alone[BATCHES * EACH];
   for (int i = 0; i < BATCHES * EACH; i++)
     alone[i] = part_of(&t->desk, &t->batches[i / EACH], i % EACH, i % 3);
   th_study_data data = t->data;
@@ -671,7 +671,7 @@ static void expect_refusal(trial *t, th_status status, const char *text) {
 
 Test(looks, say_what_a_batch_lacks) {
   trial *t = trial_open(TH_ENCODER_DECODER);
-  th_study_batch whole = t->batches[2];
+  th_batch whole = t->batches[2];
   t->batches[2].source.data = NULL;
   expect_refusal(t, TH_EINVAL, "batch 2 has no source");
   t->batches[2] = whole;

@@ -12,7 +12,7 @@ typedef struct peers {
   reference from, said;
   translation work;
   th_tape *tape;
-  th_study_batch batch;
+  th_batch batch;
   th_study_data data;
 } peers;
 
@@ -21,11 +21,11 @@ static void peers_open(peers *p) {
   reference_open(&p->from, "tests/data", "transformer", TH_F64);
   reference_open(&p->said, "tests/data", "study", TH_F64);
   p->work = open_translation(&p->from);
-  p->batch = (th_study_batch){.source = *p->work.source,
-                              .source_length = p->work.source_lengths,
-                              .input = *p->work.target_in,
-                              .input_length = p->work.target_lengths,
-                              .output = p->work.target_out};
+  p->batch = (th_batch){.source = *p->work.source,
+                        .source_length = p->work.source_lengths,
+                        .input = *p->work.target_in,
+                        .input_length = p->work.target_lengths,
+                        .output = p->work.target_out};
   p->data = (th_study_data){.batches = &p->batch, .count = 1, .begin = -1, .end = -1};
   cr_assert_eq(th_head_count(p->work.model), HEADS);
 }

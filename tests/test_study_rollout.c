@@ -101,7 +101,7 @@ static void plain_decoder(const looked *l, int s, const square *encoder, square 
   *target = half_sum(&to.x, &to.other), *source = half_sum(&from.x, &from.other);
 }
 
-static th_rollout rollout_of(const th_transformer *m, th_tape *tape, const th_study_batch *b) {
+static th_rollout rollout_of(const th_transformer *m, th_tape *tape, const th_batch *b) {
   th_rollout made;
   cr_assert_eq(th_study_rollout(m, tape, b, &made, &error), TH_OK, "%s", error.text);
   return made;
@@ -186,7 +186,7 @@ Test(study_rollout, of_a_sequence_alone_is_that_in_a_batch_and_any_threads_give_
   expect_near(&again.target, &whole.target, 0, "target");
   expect_near(&again.source, &whole.source, 0, "source");
   for (int64_t s = 0; s < LOOKING_BATCH; s++) {
-    th_study_batch one = looking_part(&on.batch, s, 1);
+    th_batch one = looking_part(&on.batch, s, 1);
     th_rollout alone = rollout_of(on.model, on.tape, &one);
     th_tensor part;
     th_view_slice(&part, &whole.source, 0, s, s + 1);

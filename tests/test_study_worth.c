@@ -13,7 +13,7 @@ typedef struct court {
 
 static void court_open(court *c, th_transformer_shape shape) {
   c->s = study_desk_open(shape, TH_F64);
-  th_study_batch *b = &c->s.batch;
+  th_batch *b = &c->s.batch;
   bool classes = shape == TH_ENCODER_ONLY;
   b->output = classes ? desk_zeros(&c->s.d, TH_I32, SHAPE(LOOKING_BATCH))
                       : desk_zeros(&c->s.d, TH_I32, SHAPE(LOOKING_BATCH, LOOKING_MOST - 1));
@@ -107,7 +107,7 @@ Test(study_worth, importance_is_the_mean_size_of_the_gradients_of_single_sequenc
   th_outcome whole;
   court_open(&c, TH_ENCODER_DECODER);
   th_head_worth *worth = worth_of(&c, &whole), *one;
-  th_study_batch all = c.s.batch, *b = &c.s.batch;
+  th_batch all = c.s.batch, *b = &c.s.batch;
   double *sum = desk_bytes(&c.s.d, c.s.heads * (int64_t)sizeof *sum);
   for (int64_t i = 0; i < LOOKING_BATCH; i++) {
     th_view_slice(&b->source, &all.source, 0, i, i + 1);

@@ -23,7 +23,7 @@ void stage_clear(const stage *s);
 /* Held-out examples as the study takes them. */
 typedef struct study_set {
   th_study_data data;
-  th_study_batch *batches;
+  th_batch *batches;
   batch *memory; /* of each batch */
   int32_t *input_length;
   int64_t tokens; /* that count */
@@ -32,7 +32,7 @@ typedef struct study_set {
 th_status study_set_make(study_set *set, const run *r, int64_t count, stage *s, th_error *error);
 void study_set_free(study_set *set);
 /* A batch as the study takes it: input_length [B] is filled. */
-th_study_batch study_batch_of(const batch *b, int32_t *input_length);
+th_batch study_batch_of(const batch *b, int32_t *input_length);
 
 /* ---- the study ---------------------------------------------------------------------------------------------- */
 

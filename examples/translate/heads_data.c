@@ -33,13 +33,13 @@ static example *sorted(const example *examples, int64_t count) {
   return made;
 }
 
-th_study_batch study_batch_of(const batch *b, int32_t *input_length) {
+th_batch study_batch_of(const batch *b, int32_t *input_length) {
   batch_target_lengths(b, input_length);
-  return (th_study_batch){.source = b->source,
-                          .source_length = b->source_length,
-                          .input = b->input,
-                          .input_length = input_length,
-                          .output = b->output};
+  return (th_batch){.source = b->source,
+                    .source_length = b->source_length,
+                    .input = b->input,
+                    .input_length = input_length,
+                    .output = b->output};
 }
 
 static th_status fill(study_set *set, const example *examples, int64_t count, int64_t longest,

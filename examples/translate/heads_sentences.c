@@ -154,7 +154,7 @@ static th_status look_at(head_study *h, run *r, sentence *s, int when, th_error 
     return th_error_set(error, TH_ENOMEM, "no memory for the example sentences");
   th_status status = one_batch(&b, &s->pair, error);
   if (status) return status;
-  th_study_batch one = study_batch_of(&b, &length);
+  th_batch one = study_batch_of(&b, &length);
   status = th_study_capture(r->model, r->tape, &one, TH_CAPTURE_WEIGHTS | (last ? TH_CAPTURE_NORMS : 0),
                             &capture, error);
   if (!status) {

@@ -3,10 +3,16 @@
 
 #include <string.h>
 
+/* In the tape's memory; NULL: it has an error. */
+static int32_t *target_lengths(run *r, const batch *b) {
+  int32_t *length = th_keep(r->tape, (size_t)b->output.shape[0] * sizeof *length);
+  if (length) batch_target_lengths(b, length);
+  return length;
+}
+
 th_var *batch_loss(run *r, const batch *b, double smoothing, const th_tap *tap) {
-  th_var *memory = th_transformer_encode(r->model, r->tape, &b->source, b->source_length, tap);
-  th_var *logits = th_transformer_decode(r->model, memory, b->source_length, &b->input, tap);
-  return th_cross_entropy(logits, &b->output, smoothing);
+  th_batch all = {b->source, b->source_length, b->input, target_lengths(r, b), b->output};
+  return th_transformer_loss(r->model, r->tape, &all, smoothing, tap);
 }
 
 /* ---- disagreement between heads --------------------------------------------------------------------------------- */
@@ -41,9 +47,7 @@ th_var *objective(run *r, const batch *b, th_var **loss) {
   watch w = {.of = disagreement_of(s), .source_length = b->source_length};
   th_tap tap = {add_disagreement, &w};
   bool watching = s->disagreement_weight > 0;
-  int32_t *target = watching ? th_keep(r->tape, (size_t)b->output.shape[0] * sizeof *target) : NULL;
-  if (target) batch_target_lengths(b, target);
-  w.target_length = target;
+  w.target_length = watching ? target_lengths(r, b) : NULL;
   th_var *all = *loss = batch_loss(r, b, s->label_smoothing, watching ? &tap : NULL);
   if (w.sum) all = th_sub(all, th_scale(w.sum, s->disagreement_weight / w.attentions));
   th_var *open = s->gate_penalty > 0 ? th_transformer_open_heads(r->model, r->tape) : NULL;

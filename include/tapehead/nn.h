@@ -464,7 +464,24 @@ th_status th_transformer_collaborate(th_transformer **made, const th_transformer
  * what Voita et al. 2019, section 6.1, add to the loss. NULL: the model has no gates. */
 th_var *th_transformer_open_heads(const th_transformer *model, th_tape *tape);
 
+/* Sequences side by side. Which of the parts a model's shape needs is said at each. */
+typedef struct th_batch {
+  th_tensor source;             /* TH_I32 [B,S]; not of a decoder-only model */
+  const int32_t *source_length; /* [B], with the end mark; NULL: all S */
+  th_tensor input;              /* TH_I32 [B,T], what the decoder reads; not of an encoder-only model */
+  const int32_t *input_length;  /* [B]; NULL: all T */
+  th_tensor
+      output; /* TH_I32 [B,T], what is to follow each token, below 0: does not count; encoder-only [B], classes */
+} th_batch;
+
 /* A function that the model's shape has not is an error on the tape. */
+
+/* What training makes small: the mean cross-entropy (th_cross_entropy) of a batch's outputs, scalar. It is that of
+ * th_transformer_encode, th_transformer_decode and so on; but where more than a tenth of the batch is padding, nothing is
+ * computed of it outside the attentions, in which it is left out, unless a tap looks on or the stack is reversible or in
+ * chunks. Outputs beyond input_length are to be below 0. */
+th_var *th_transformer_loss(const th_transformer *model, th_tape *tape, const th_batch *batch,
+                            double smoothing, const th_tap *tap);
 
 /* source TH_I32 [B,S] with lengths [B] (NULL: all S): the memory [B,S,E]. */
 th_var *th_transformer_encode(const th_transformer *model, th_tape *tape, const th_tensor *source,

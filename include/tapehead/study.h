@@ -37,18 +37,8 @@ th_nn_attention *th_head_attention(const th_transformer *model, th_attention_kin
 
 /* ---- data -------------------------------------------------------------------------------------------------- */
 
-/* Sequences side by side. Which of the parts a model's shape needs is said at each. */
-typedef struct th_study_batch {
-  th_tensor source;             /* TH_I32 [B,S]; not of a decoder-only model */
-  const int32_t *source_length; /* [B], with the end mark; NULL: all S */
-  th_tensor input;              /* TH_I32 [B,T], what the decoder reads; not of an encoder-only model */
-  const int32_t *input_length;  /* [B]; NULL: all T */
-  th_tensor
-      output; /* TH_I32 [B,T], what is to follow each token, below 0: does not count; encoder-only [B], classes */
-} th_study_batch;
-
 typedef struct th_study_data {
-  const th_study_batch *batches; /* [count] */
+  const th_batch *batches; /* [count] */
   int64_t count;
   int32_t begin, end;  /* marks among the tokens; below 0: there are none */
   bool one_vocabulary; /* a token's id means the same in source and target */
@@ -59,7 +49,7 @@ typedef struct th_study_data {
 } th_study_data;
 
 /* The forward pass of a model of any shape: logits [B,T,target_vocabulary], or [B,classes]. */
-th_var *th_study_forward(const th_transformer *model, th_tape *tape, const th_study_batch *batch,
+th_var *th_study_forward(const th_transformer *model, th_tape *tape, const th_batch *batch,
                          const th_tap *tap);
 
 /* ---- capture ------------------------------------------------------------------------------------------------ */
@@ -87,8 +77,8 @@ typedef struct th_capture {
   int count;
 } th_capture;
 /* `what`: TH_CAPTURE_.. or-ed. On failure nothing is left behind. */
-th_status th_study_capture(const th_transformer *model, th_tape *tape, const th_study_batch *batch,
-                           unsigned what, th_capture *made, th_error *error);
+th_status th_study_capture(const th_transformer *model, th_tape *tape, const th_batch *batch, unsigned what,
+                           th_capture *made, th_error *error);
 void th_capture_free(th_capture *capture); /* all zero is fine, and left behind */
 
 /* ---- what a head looks at ------------------------------------------------------------------------------------- */
@@ -277,7 +267,7 @@ typedef struct th_rollout {
   th_tensor target;  /* [B,T,T]; data NULL: no decoder */
   th_tensor source;  /* [B,T,S]; data NULL: no cross-attention */
 } th_rollout;
-th_status th_study_rollout(const th_transformer *model, th_tape *tape, const th_study_batch *batch,
+th_status th_study_rollout(const th_transformer *model, th_tape *tape, const th_batch *batch,
                            th_rollout *made, th_error *error);
 void th_rollout_free(th_rollout *rollout);
 

@@ -41,6 +41,10 @@ bool th_tape_releases(const th_tape *tape);
 
 th_tensor th_grad_or_none(th_var *x); /* its gradient; data NULL where none is wanted */
 
+/* th_dropout of x [n,width], whose rows are those numbered row[i] of `all`, rising: it drops of each what it drops of it among all.
+ * row stays the caller's and lives as long as the tape has x. */
+th_var *th_dropout_rows(th_var *x, double p, const int32_t *row, int64_t all);
+
 /* x [B,H,T,D] as the kernels of attention take it: rows dense, each in a place of its own (no repeated axes). */
 th_var *th_as_heads(th_var *x);
 /* x [B,K,S,D], each head as often as H / K: [B,H,S,D]. As it is, if K does not divide H. */

@@ -85,35 +85,43 @@ static th_var *bias_alone(const th_nn_attention *layer, th_var *x) {
 }
 
 /* From what the heads said [B,H,T,V] on: gates, tap, output projection. */
-static th_var *conclude(const th_nn_attention *layer, th_var *heads, th_seen *seen, const th_tap *tap) {
+static th_var *conclude(const th_nn_attention *layer, th_var *heads, th_seen *seen, const th_packing *packing,
+                        const th_tap *tap) {
   seen->heads = th_nn_gated(layer, heads);
   if (th_tape_error(heads->tape)) return heads;
   if (tap) tap->see(tap->context, layer, seen);
   const int64_t *shape = seen->query->value.shape; /* [B,H,T,..] */
   int64_t joined[] = {shape[0], shape[2], layer->heads * layer->value_width};
   th_var *side_by_side = th_permute(seen->heads, (int[]){0, 2, 1, 3});
-  return th_nn_linear_forward(&layer->out, th_reshape(side_by_side, 3, joined));
+  return th_nn_linear_forward(&layer->out, th_pack(packing, th_reshape(side_by_side, 3, joined)));
 }
 
 /* From query, key and value on. */
-static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_mask *mask, const th_tap *tap) {
+static th_var *attend(const th_nn_attention *layer, th_seen *seen, const th_packing *packing,
+                      const th_mask *mask, const th_tap *tap) {
   th_attention_options options = {.dropout = layer->dropout, .scale = 1 / sqrt((double)layer->key_width)};
   if (mask) options.mask = *mask;
   options.mask.window = layer->method.window;
   options.bias = th_nn_positions_bias(layer->positions, layer, seen->query, seen->key->value.shape[2]);
-  return conclude(layer, th_nn_heads_say(layer, seen, &options, tap), seen, tap);
+  return conclude(layer, th_nn_heads_say(layer, seen, &options, tap), seen, packing, tap);
+}
+
+th_var *th_nn_attention_packed(const th_nn_attention *layer, th_var *x, const th_packing *packing,
+                               th_var *memory, const th_packing *memory_packing, const th_mask *mask,
+                               const th_tap *tap) {
+  th_seen seen = {0};
+  if (th_tape_error(x->tape)) return x;
+  if (!layer->heads) return bias_alone(layer, x);
+  th_nn_project(layer, x, packing, memory ? memory : x, memory ? memory_packing : packing, &seen);
+  seen.query = th_nn_positions_turn(layer->positions, seen.query, 0);
+  seen.key = th_nn_positions_turn(layer->positions, seen.key, 0);
+  if (th_tape_error(x->tape)) return x;
+  return attend(layer, &seen, packing, mask, tap);
 }
 
 th_var *th_nn_attention_forward(const th_nn_attention *layer, th_var *x, th_var *memory, const th_mask *mask,
                                 const th_tap *tap) {
-  th_seen seen = {0};
-  if (th_tape_error(x->tape)) return x;
-  if (!layer->heads) return bias_alone(layer, x);
-  th_nn_project(layer, x, memory ? memory : x, &seen);
-  seen.query = th_nn_positions_turn(layer->positions, seen.query, 0);
-  seen.key = th_nn_positions_turn(layer->positions, seen.key, 0);
-  if (th_tape_error(x->tape)) return x;
-  return attend(layer, &seen, mask, tap);
+  return th_nn_attention_packed(layer, x, NULL, memory, NULL, mask, tap);
 }
 
 /* ---- with remembered keys and values ------------------------------------------------------------------- */
@@ -164,7 +172,7 @@ static th_var *none_of(th_var *x) { return th_slice(x, 2, 0, 0); }
 static void remember_sums(const th_nn_attention *layer, th_nn_cache *cache, th_var *memory,
                           const int32_t *length) {
   th_seen seen = {0};
-  th_nn_project_memory(layer, memory, &seen);
+  th_nn_project_memory(layer, memory, NULL, &seen);
   seen.query = none_of(seen.key);
   with_sums(cache, &seen, false, length);
   if (!th_tape_error(memory->tape)) cache->length += memory->value.shape[1];
@@ -174,18 +182,18 @@ static th_var *recall_sums(const th_nn_attention *layer, const th_nn_cache *cach
   th_seen seen = {0};
   int64_t none[] = {x->value.shape[0], layer->heads, 0, layer->value_width};
   th_tensor no_values = th_tensor_of(cache->state.data, cache->state.dtype, 4, none);
-  th_nn_project_query(layer, x, &seen);
+  th_nn_project_query(layer, x, NULL, &seen);
   seen.key = none_of(seen.query);
   seen.value = th_constant(x->tape, &no_values);
-  return conclude(layer, with_sums(cache, &seen, false, NULL), &seen, NULL);
+  return conclude(layer, with_sums(cache, &seen, false, NULL), &seen, NULL, NULL);
 }
 
 static th_var *step_with_sums(const th_nn_attention *layer, th_nn_cache *cache, th_var *x) {
   th_seen seen = {0};
-  th_nn_project(layer, x, x, &seen);
+  th_nn_project(layer, x, NULL, x, NULL, &seen);
   th_var *heads = with_sums(cache, &seen, true, NULL);
   if (!th_tape_error(x->tape)) cache->length += x->value.shape[1];
-  return conclude(layer, heads, &seen, NULL);
+  return conclude(layer, heads, &seen, NULL, NULL);
 }
 
 /* What sums are made of cannot be told from them. */
@@ -206,7 +214,7 @@ void th_nn_attention_remember(const th_nn_attention *layer, th_nn_cache *cache, 
     remember_sums(layer, cache, memory, length);
     return;
   }
-  th_nn_project_memory(layer, memory, &seen);
+  th_nn_project_memory(layer, memory, NULL, &seen);
   seen.key = th_nn_positions_turn(layer->positions, seen.key, cache->length);
   append(cache, &seen);
 }
@@ -229,13 +237,13 @@ th_var *th_nn_attention_recall(const th_nn_attention *layer, const th_nn_cache *
   if (!layer->heads) return bias_alone(layer, x);
   if (refuses_tap(layer, x->tape, tap)) return x;
   if (is_linear(layer)) return recall_sums(layer, cache, x);
-  th_nn_project_query(layer, x, &seen);
+  th_nn_project_query(layer, x, NULL, &seen);
   if (th_tape_error(x->tape)) return x;
   int64_t n = x->value.shape[1];
   seen.query = th_nn_positions_turn(layer->positions, seen.query, cache->length - n);
   seen_of_cache(layer, cache, x->tape, n, &seen);
   if (th_tape_error(x->tape)) return x;
-  return attend(layer, &seen, mask, tap);
+  return attend(layer, &seen, NULL, mask, tap);
 }
 
 th_var *th_nn_attention_step(const th_nn_attention *layer, th_nn_cache *cache, th_var *x, const th_tap *tap) {

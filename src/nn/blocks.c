@@ -1,6 +1,7 @@
 /* Encoder and decoder layers (Vaswani et al. 2017, section 3.1), pre- and post-norm, around one stream or two. */
 #include "blocks.h"
 
+#include "methods.h"
 #include "name.h"
 
 static const char *under(char text[TH_NAME_MAX], const char *name, const char *part) {
@@ -34,9 +35,10 @@ static th_nn_feed_forward feed_forward_of(th_params *set, const char *name, cons
 
 /* ---- the streams --------------------------------------------------------------------------------- */
 
-th_nn_stream th_nn_stream_begin(th_var *x, bool reversible, bool kept) {
-  if (!reversible) return (th_nn_stream){.x = x};
-  return kept ? (th_nn_stream){x, x, true} : (th_nn_stream){th_stream(x), th_stream(x), false};
+th_nn_stream th_nn_stream_begin(th_var *x, bool reversible, bool kept, const th_packing *packing) {
+  if (!reversible) return (th_nn_stream){.x = th_pack(packing, x), .packing = packing};
+  return kept ? (th_nn_stream){.x = x, .other = x, .kept = true}
+              : (th_nn_stream){.x = th_stream(x), .other = th_stream(x)};
 }
 
 th_var *th_nn_stream_end(const th_nn_stream *s) {
@@ -56,19 +58,21 @@ typedef struct sublayer {
   th_nn_cache *self;    /* NULL: all at once */
   const th_nn_cache *cross;
   const th_tap *tap;
+  const th_packing *packing, *memory_packing;
 } sublayer;
 
 static th_var *attend(const sublayer *s, th_var *x, th_var *memory) {
   if (s->self) return th_nn_attention_step(s->attention, s->self, x, s->tap);
   if (s->cross) return th_nn_attention_recall(s->attention, s->cross, x, s->given, s->tap);
-  return th_nn_attention_forward(s->attention, x, memory, s->given, s->tap);
+  return th_nn_attention_packed(s->attention, x, s->packing, memory, s->memory_packing, s->given, s->tap);
 }
 
 /* What is added to the residual stream x; memory NULL: x attends to itself. */
 static th_var *computed(const sublayer *s, th_var *x, th_var *memory) {
   th_var *in = s->norm_first ? th_nn_norm_forward(s->norm, x) : x;
-  th_var *f = s->attention ? attend(s, in, memory) : th_nn_feed_forward_forward(s->feed_forward, in);
-  return th_spent(th_dropout(th_spent(f), s->dropout));
+  th_var *f =
+      s->attention ? attend(s, in, memory) : th_nn_feed_forward_packed(s->feed_forward, in, s->packing);
+  return th_spent(th_packed_dropout(s->packing, th_spent(f), s->dropout));
 }
 
 static th_var *computed_again(th_var *x, th_var *const *others, const void *context) {
@@ -80,6 +84,7 @@ static th_var *computed_again(th_var *x, th_var *const *others, const void *cont
 /* Pre-norm normalises what goes into a sublayer, post-norm the sum that comes out. */
 static void change(th_nn_stream *stream, sublayer s, th_var *memory) {
   if (s.given) s.mask = *s.given;
+  s.packing = stream->packing;
   if (!stream->other) {
     th_var *sum = th_add(stream->x, computed(&s, stream->x, memory));
     stream->x = s.norm_first ? sum : th_nn_norm_forward(s.norm, sum);
@@ -145,8 +150,8 @@ th_nn_decoder_layer th_nn_decoder_layer_make(th_params *set, const char *name, c
 }
 
 void th_nn_decoder_layer_change(const th_nn_decoder_layer *l, th_nn_stream *stream, th_nn_cache *self,
-                                const th_mask *self_mask, th_var *memory, const th_nn_cache *cross,
-                                const th_mask *memory_mask, const th_tap *tap) {
+                                const th_mask *self_mask, th_var *memory, const th_packing *memory_packing,
+                                const th_nn_cache *cross, const th_mask *memory_mask, const th_tap *tap) {
   sublayer attention = {.attention = &l->self,
                         .norm = &l->norm1,
                         .norm_first = l->norm_first,
@@ -160,7 +165,8 @@ void th_nn_decoder_layer_change(const th_nn_decoder_layer *l, th_nn_stream *stre
                      .dropout = l->dropout,
                      .given = memory_mask,
                      .cross = cross,
-                     .tap = tap},
+                     .tap = tap,
+                     .memory_packing = memory_packing},
            feed_forward = {.feed_forward = &l->feed_forward,
                            .norm = &l->norm3,
                            .norm_first = l->norm_first,
@@ -173,6 +179,6 @@ void th_nn_decoder_layer_change(const th_nn_decoder_layer *l, th_nn_stream *stre
 th_var *th_nn_decoder_layer_forward(const th_nn_decoder_layer *l, th_var *x, th_var *memory,
                                     const th_mask *self_mask, const th_mask *memory_mask, const th_tap *tap) {
   th_nn_stream stream = {.x = x};
-  th_nn_decoder_layer_change(l, &stream, NULL, self_mask, memory, NULL, memory_mask, tap);
+  th_nn_decoder_layer_change(l, &stream, NULL, self_mask, memory, NULL, NULL, memory_mask, tap);
   return stream.x;
 }

@@ -1,4 +1,5 @@
 /* The small layers: linear, layer norm, embedding, feed-forward. */
+#include "blocks.h"
 #include "name.h"
 
 #include <math.h>
@@ -54,23 +55,27 @@ th_nn_feed_forward th_nn_feed_forward_make(th_params *set, const char *name, int
                               .dropout = dropout};
 }
 
-static th_var *feed_forward(const th_nn_feed_forward *layer, th_var *x) {
+static th_var *feed_forward(const th_nn_feed_forward *layer, th_var *x, const th_packing *packing) {
   th_var *weight = th_use(x->tape, layer->first.weight), *bias = th_use(x->tape, layer->first.bias);
   th_var *hidden = (layer->activation == TH_ACT_RELU ? th_linear_relu : th_linear)(x, weight, bias);
   if (layer->activation == TH_ACT_GELU) hidden = th_gelu_erf(hidden);
   if (layer->activation == TH_ACT_GELU_TANH) hidden = th_gelu_tanh(hidden);
-  return th_nn_linear_forward(&layer->second, th_dropout(th_spent(hidden), layer->dropout));
+  return th_nn_linear_forward(&layer->second, th_packed_dropout(packing, th_spent(hidden), layer->dropout));
 }
 
 static th_var *chunk_again(th_var *x, th_var *const *others, const void *context) {
   (void)others;
-  return feed_forward(context, x);
+  return feed_forward(context, x, NULL);
 }
 
 th_var *th_nn_feed_forward_forward(const th_nn_feed_forward *layer, th_var *x) {
+  return th_nn_feed_forward_packed(layer, x, NULL);
+}
+
+th_var *th_nn_feed_forward_packed(const th_nn_feed_forward *layer, th_var *x, const th_packing *packing) {
   int64_t width = layer->first.weight->value.shape[1], rows = width ? th_tensor_count(&x->value) / width : 0;
   int64_t chunks = layer->chunks < rows ? layer->chunks : rows;
-  if (chunks < 2 || th_tape_error(x->tape)) return feed_forward(layer, x);
+  if (chunks < 2 || th_tape_error(x->tape)) return feed_forward(layer, x, packing);
   th_var *flat = th_reshape(x, 2, (int64_t[]){rows, width}),
          **part = th_keep(x->tape, (size_t)chunks * sizeof *part);
   if (!part) return x;

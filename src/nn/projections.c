@@ -73,10 +73,11 @@ void th_nn_read_matrix(const th_nn_attention *layer, int64_t place, bool key, do
 
 /* ---- from one matrix ----------------------------------------------------------------------------------------- */
 
-/* x [B,T,E] times rows begin..end of the projections: [B,T,end-begin]. */
-static th_var *project(const th_nn_attention *layer, th_var *x, int64_t begin, int64_t end) {
+/* x [B,T,E], which may be packed, times rows begin..end of the projections: [B,T,end-begin]. */
+static th_var *project(const th_nn_attention *layer, th_var *x, const th_packing *packing, int64_t begin,
+                       int64_t end) {
   th_var *weight = th_use(x->tape, layer->in_weight), *bias = th_use(x->tape, layer->in_bias);
-  return th_linear(x, th_slice(weight, 0, begin, end), th_slice(bias, 0, begin, end));
+  return th_unpack(packing, th_linear(x, th_slice(weight, 0, begin, end), th_slice(bias, 0, begin, end)));
 }
 
 /* Columns begin..begin+heads*width of x [B,T,..] seen as [B,heads,T,width]: a view. */
@@ -127,35 +128,37 @@ static void shared_memory(const th_nn_attention *layer, th_var *memory, th_seen 
 
 /* ---- any ------------------------------------------------------------------------------------------------------ */
 
-void th_nn_project_query(const th_nn_attention *layer, th_var *x, th_seen *seen) {
-  seen->query = is_collaborative(layer) ? mixed_queries(layer, x)
-                                        : split_heads(project(layer, x, 0, rows_of(layer).query), 0,
+void th_nn_project_query(const th_nn_attention *layer, th_var *x, const th_packing *packing, th_seen *seen) {
+  seen->query = is_collaborative(layer) ? mixed_queries(layer, th_unpack(packing, x))
+                                        : split_heads(project(layer, x, packing, 0, rows_of(layer).query), 0,
                                                       layer->heads, layer->key_width);
 }
 
-void th_nn_project_memory(const th_nn_attention *layer, th_var *memory, th_seen *seen) {
+void th_nn_project_memory(const th_nn_attention *layer, th_var *memory, const th_packing *packing,
+                          th_seen *seen) {
   row_counts rows = rows_of(layer);
   int64_t begin = rows.key ? rows.query : 0, end = rows.query + rows.key + rows.value;
-  if (is_collaborative(layer)) shared_memory(layer, memory, seen);
-  else if (rows.key) split_memory(layer, project(layer, memory, begin, end), 0, seen);
+  if (is_collaborative(layer)) shared_memory(layer, th_unpack(packing, memory), seen);
+  else if (rows.key) split_memory(layer, project(layer, memory, packing, begin, end), 0, seen);
   else {
-    th_var *both = project(layer, memory, 0, end);
+    th_var *both = project(layer, memory, packing, 0, end);
     seen->key = split_heads(both, 0, layer->heads, layer->key_width);
     seen->value = split_heads(both, rows.query, layer->value_heads, layer->value_width);
   }
 }
 
 /* In as few products as the inputs allow. */
-void th_nn_project(const th_nn_attention *layer, th_var *x, th_var *memory, th_seen *seen) {
+void th_nn_project(const th_nn_attention *layer, th_var *x, const th_packing *packing, th_var *memory,
+                   const th_packing *memory_packing, th_seen *seen) {
   row_counts rows = rows_of(layer);
   if (!rows.key && !is_collaborative(layer)) {
-    th_nn_project_memory(layer, memory, seen);
+    th_nn_project_memory(layer, memory, memory_packing, seen);
     seen->query = seen->key;
   } else if (is_collaborative(layer) || layer->separate || memory != x) {
-    th_nn_project_query(layer, x, seen);
-    th_nn_project_memory(layer, memory, seen);
+    th_nn_project_query(layer, x, packing, seen);
+    th_nn_project_memory(layer, memory, memory_packing, seen);
   } else {
-    th_var *all = project(layer, x, 0, rows.query + rows.key + rows.value);
+    th_var *all = project(layer, x, packing, 0, rows.query + rows.key + rows.value);
     seen->query = split_heads(all, 0, layer->heads, layer->key_width);
     split_memory(layer, all, rows.query, seen);
   }

@@ -6,7 +6,7 @@
 
 typedef struct attribution {
   const th_judge *judge;
-  const th_study_batch *batch;
+  const th_batch *batch;
   th_var **heads, **weights; /* [heads]: as its attention's tap saw them */
   const double *deviation;   /* [B*T]: of what the last norm reads; NULL: there is none */
   double *direct, *copied;   /* [heads]: sums */
@@ -21,7 +21,7 @@ static void note(void *context, const th_nn_attention *layer, th_seen *seen) {
 }
 
 /* What the last norm, or without one the output layer, reads: [B,T,E]. */
-static th_var *residual(const th_transformer *m, th_tape *tape, const th_study_batch *b, const th_tap *tap) {
+static th_var *residual(const th_transformer *m, th_tape *tape, const th_batch *b, const th_tap *tap) {
   bool crossing = m->config.shape == TH_ENCODER_DECODER;
   th_var *memory = crossing ? th_transformer_encode(m, tape, &b->source, b->source_length, NULL) : NULL;
   return th_transformer_residual(m, tape, memory, b->source_length, &b->input, tap);

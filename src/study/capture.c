@@ -77,8 +77,8 @@ static th_status make_places(const th_transformer *model, th_capture *made, th_e
   return TH_OK;
 }
 
-th_status th_study_capture(const th_transformer *model, th_tape *tape, const th_study_batch *batch,
-                           unsigned what, th_capture *made, th_error *error) {
+th_status th_study_capture(const th_transformer *model, th_tape *tape, const th_batch *batch, unsigned what,
+                           th_capture *made, th_error *error) {
   *made = (th_capture){0};
   capturing c = {.what = what, .made = made, .error = error};
   th_status status = make_places(model, made, error);

@@ -60,14 +60,13 @@ static void compare_pair(void *context, int64_t pair) {
 }
 
 /* The rows of sequence b that count: within its length, and with a key to look at. */
-static int64_t rows_of(th_attention_kind kind, const th_study_batch *batch, const th_tensor *weights,
-                       int64_t b) {
+static int64_t rows_of(th_attention_kind kind, const th_batch *batch, const th_tensor *weights, int64_t b) {
   if (th_study_length(th_study_key_length(kind, batch), b, weights->shape[2]) == 0) return 0;
   return th_study_length(th_study_query_length(kind, batch), b, weights->shape[1]);
 }
 
 /* Packs the rows of `heads` heads. False: no memory, and the tape knows. */
-static bool pack(rows *r, th_tape *tape, th_attention_kind kind, const th_study_batch *batch,
+static bool pack(rows *r, th_tape *tape, th_attention_kind kind, const th_batch *batch,
                  const th_tensor *weights) {
   int64_t sequences = weights->shape[0], keys = weights->shape[2], all = weights->shape[1] * keys;
   for (int64_t b = 0; b < sequences; b++) r->count += rows_of(kind, batch, weights, b);
@@ -100,7 +99,7 @@ static void find_kinds(const th_transformer *m, kind_range kinds[TH_CROSS + 1]) 
   }
 }
 
-static th_status add_batch(const th_transformer *m, th_tape *tape, const th_study_batch *batch,
+static th_status add_batch(const th_transformer *m, th_tape *tape, const th_batch *batch,
                            kind_range kinds[TH_CROSS + 1], double *distance, th_error *error) {
   int heads = th_head_count(m);
   const th_tensor *weights = th_study_weights(m, tape, batch, error);

@@ -40,7 +40,7 @@ const char *th_head_label(char text[TH_HEAD_LABEL], th_head head) {
   return text;
 }
 
-th_var *th_study_forward(const th_transformer *m, th_tape *tape, const th_study_batch *b, const th_tap *tap) {
+th_var *th_study_forward(const th_transformer *m, th_tape *tape, const th_batch *b, const th_tap *tap) {
   if (m->config.shape == TH_DECODER_ONLY) return th_transformer_language(m, tape, &b->input, tap);
   if (m->config.shape == TH_ENCODER_ONLY)
     return th_transformer_classify(m, tape, &b->source, b->source_length, tap);

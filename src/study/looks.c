@@ -45,9 +45,9 @@ typedef struct {
   const th_transformer *model;
   th_tape *tape;
   const th_study_data *data;
-  const th_study_batch *batch; /* at hand */
-  int64_t furthest;            /* offset that any row can have */
-  tally *tallies;              /* [heads + TH_CROSS + 1]: behind the heads, the uniform ones */
+  const th_batch *batch; /* at hand */
+  int64_t furthest;      /* offset that any row can have */
+  tally *tallies;        /* [heads + TH_CROSS + 1]: behind the heads, the uniform ones */
   int heads;
   series *series;
   int64_t *counts;
@@ -70,7 +70,7 @@ static const int32_t *tokens_of(const th_tensor *tokens, int64_t b) {
 }
 
 static th_sight sight_of(const looking *l, th_attention_kind kind, int64_t b) {
-  const th_study_batch *batch = l->batch;
+  const th_batch *batch = l->batch;
   const th_study_data *data = l->data;
   const th_tensor *query = th_study_queries(kind, batch), *key = th_study_keys(kind, batch);
   th_sight s = {.kind = kind, .padded = key->shape[1], .begin = data->begin, .end = data->end};
@@ -180,7 +180,7 @@ static th_status check_ids(const th_tensor *ids, const char *what, int64_t batch
 }
 
 static th_status check_batch(const looking *l, int64_t i, th_error *error) {
-  const th_study_batch *b = &l->data->batches[i];
+  const th_batch *b = &l->data->batches[i];
   char input_text[TH_SHAPE_TEXT], output_text[TH_SHAPE_TEXT];
   bool source = l->model->config.shape != TH_DECODER_ONLY, input = l->model->config.shape != TH_ENCODER_ONLY;
   th_status status = source ? check_ids(&b->source, "source", i, error) : TH_OK;
@@ -202,7 +202,7 @@ static th_status check_batch(const looking *l, int64_t i, th_error *error) {
 static th_status look_over(looking *l, th_error *error) {
   th_status status = TH_OK;
   for (int64_t i = 0; i < l->data->count && !status; i++) {
-    const th_study_batch *b = &l->data->batches[i];
+    const th_batch *b = &l->data->batches[i];
     status = check_batch(l, i, error);
     if (status) break;
     if (b->source.data && b->source.shape[1] > l->furthest) l->furthest = b->source.shape[1];

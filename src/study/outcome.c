@@ -105,7 +105,7 @@ static double token_loss(const th_tensor *x, int64_t at, int64_t n, int32_t want
   return log(sum) + most - own;
 }
 
-static void count_batch(tally *t, const th_study_batch *b, const th_tensor *logits) {
+static void count_batch(tally *t, const th_batch *b, const th_tensor *logits) {
   int64_t n = logits->shape[logits->ndim - 1], rows = logits->ndim == 2 ? 1 : logits->shape[1];
   const int32_t *wanted = b->output.data;
   for (int64_t i = 0; i < logits->shape[0]; i++) {
@@ -138,7 +138,7 @@ th_status th_judge_encode(th_judge *j, th_error *error) {
   th_status status = TH_OK;
   if (j->model->config.shape != TH_ENCODER_DECODER) return TH_OK;
   for (int64_t i = 0; i < j->data->count && !status; i++) {
-    const th_study_batch *b = &j->data->batches[i];
+    const th_batch *b = &j->data->batches[i];
     th_tape_reset(tape);
     th_var *memory = th_transformer_encode(j->model, tape, &b->source, b->source_length, NULL);
     const th_error *failed = th_tape_error(tape);
@@ -155,7 +155,7 @@ th_status th_judge_outcome(th_judge *j, bool encoded, const th_tap *tap, th_outc
   th_tape *tape = j->borrowed.tape;
   tally t = {0};
   for (int64_t i = 0; i < j->data->count; i++) {
-    const th_study_batch *b = &j->data->batches[i];
+    const th_batch *b = &j->data->batches[i];
     th_tape_reset(tape);
     th_var *logits = encoded ? th_transformer_decode(j->model, th_constant(tape, &j->memory[i]),
                                                      b->source_length, &b->input, tap)

@@ -18,8 +18,8 @@ void th_give_back(const th_borrowed *borrowed) {
   th_give_back_full(borrowed);
 }
 
-th_status th_study_pass(const th_transformer *model, th_tape *tape, const th_study_batch *batch,
-                        const th_tap *tap, th_error *error) {
+th_status th_study_pass(const th_transformer *model, th_tape *tape, const th_batch *batch, const th_tap *tap,
+                        th_error *error) {
   th_tape_reset(tape);
   th_study_forward(model, tape, batch, tap);
   const th_error *failed = th_tape_error(tape);
@@ -33,18 +33,18 @@ int th_study_first_head(const th_transformer *m, const th_nn_attention *layer) {
   return (int)first;
 }
 
-const th_tensor *th_study_queries(th_attention_kind kind, const th_study_batch *b) {
+const th_tensor *th_study_queries(th_attention_kind kind, const th_batch *b) {
   return kind == TH_ENCODER_SELF ? &b->source : &b->input;
 }
 
-const th_tensor *th_study_keys(th_attention_kind kind, const th_study_batch *b) {
+const th_tensor *th_study_keys(th_attention_kind kind, const th_batch *b) {
   return kind == TH_DECODER_SELF ? &b->input : &b->source;
 }
 
-const int32_t *th_study_query_length(th_attention_kind kind, const th_study_batch *b) {
+const int32_t *th_study_query_length(th_attention_kind kind, const th_batch *b) {
   return kind == TH_ENCODER_SELF ? b->source_length : b->input_length;
 }
 
-const int32_t *th_study_key_length(th_attention_kind kind, const th_study_batch *b) {
+const int32_t *th_study_key_length(th_attention_kind kind, const th_batch *b) {
   return kind == TH_DECODER_SELF ? b->input_length : b->source_length;
 }

@@ -9,7 +9,7 @@
 typedef struct passage {
   const th_transformer *model;
   th_tape *tape;
-  const th_study_batch *batch;
+  const th_batch *batch;
   const th_tensor *weights; /* [heads] */
 } passage;
 
@@ -159,8 +159,8 @@ static th_status keep(th_tensor *to, const th_tensor *x, th_error *error) {
   return status ? status : th_tensor_copy(to, x, error);
 }
 
-th_status th_study_rollout(const th_transformer *m, th_tape *tape, const th_study_batch *batch,
-                           th_rollout *made, th_error *error) {
+th_status th_study_rollout(const th_transformer *m, th_tape *tape, const th_batch *batch, th_rollout *made,
+                           th_error *error) {
   th_error unwanted;
   passage p = {m, tape, batch, NULL};
   th_tensor encoder = {0}, target = {0}, source = {0};

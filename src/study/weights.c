@@ -10,7 +10,7 @@ static th_status check_tokens(const th_tensor *tokens, const char *name, th_erro
                       tokens->data ? th_shape_text(text, tokens) : "is missing");
 }
 
-static th_status check_batch(const th_transformer *m, const th_study_batch *b, th_error *error) {
+static th_status check_batch(const th_transformer *m, const th_batch *b, th_error *error) {
   th_status status = TH_OK;
   if (m->config.shape != TH_DECODER_ONLY) status = check_tokens(&b->source, "source", error);
   if (m->config.shape != TH_ENCODER_ONLY && !status) status = check_tokens(&b->input, "input", error);
@@ -59,8 +59,7 @@ static void gather(void *context, const th_nn_attention *layer, th_seen *seen) {
   }
 }
 
-th_tensor *th_study_weights(const th_transformer *m, th_tape *tape, const th_study_batch *batch,
-                            th_error *error) {
+th_tensor *th_study_weights(const th_transformer *m, th_tape *tape, const th_batch *batch, th_error *error) {
   if (check_batch(m, batch, error)) return NULL;
   th_borrowed borrowed = th_borrow(tape);
   gathering g = {m, th_keep(tape, (size_t)th_head_count(m) * sizeof *g.weights)};

@@ -56,7 +56,7 @@ static void replace(void *context, const th_nn_attention *layer, th_seen *seen) 
 
 typedef struct means {
   const th_transformer *model;
-  const th_study_batch *batch;
+  const th_batch *batch;
   double **mean; /* [heads] of [V] */
   int64_t *rows; /* [heads] */
 } means;
@@ -133,7 +133,7 @@ static void put_gates(void *context, const th_nn_attention *layer, th_seen *seen
   for (int64_t h = 0; h < layer->heads; h++) g->gate[first + h] = leaf;
 }
 
-static int64_t tokens_of(const th_study_batch *b, int64_t sequence) {
+static int64_t tokens_of(const th_batch *b, int64_t sequence) {
   int64_t rows = b->output.ndim == 1 ? 1 : b->output.shape[1], count = 0;
   const int32_t *wanted = (const int32_t *)b->output.data + sequence * rows;
   for (int64_t t = 0; t < rows; t++) count += wanted[t] >= 0;
@@ -141,7 +141,7 @@ static int64_t tokens_of(const th_study_batch *b, int64_t sequence) {
 }
 
 /* Adds a batch's part: worth's gradient is that of the sum over tokens so far, importance a sum over sequences. */
-static void add_gradients(const gating *g, const th_study_batch *b, th_head_worth *worth, int64_t *tokens,
+static void add_gradients(const gating *g, const th_batch *b, th_head_worth *worth, int64_t *tokens,
                           int64_t *sequences) {
   int64_t batch = b->output.shape[0], all = 0;
   for (int64_t s = 0; s < batch; s++) all += tokens_of(b, s);
@@ -167,7 +167,7 @@ static th_status differentiate(th_judge *j, th_head_worth *worth, th_error *erro
   th_status status =
       g.gate ? TH_OK : th_error_set(error, TH_ENOMEM, "head study: no memory for %d heads", heads);
   for (int64_t i = 0; i < j->data->count && !status; i++) {
-    const th_study_batch *b = &j->data->batches[i];
+    const th_batch *b = &j->data->batches[i];
     th_tape_reset(tape);
     th_tape_record(tape, true);
     th_var *logits = th_study_forward(j->model, tape, b, &(th_tap){put_gates, &g});

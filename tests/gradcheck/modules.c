@@ -263,24 +263,20 @@ static int32_t source_ids[] = {3, 5, 2, 6, /**/ 4, 2, 0, 0}, begin_ids[] = {1, 4
                target_ids[] = {4, 5, 2, /**/ 6, 2, -1}, class_ids[] = {2, 0};
 
 static int transformer_loss(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  static const int32_t begin_length[] = {3, 2};
   const th_transformer *m = context;
-  th_tensor source = th_tensor_of(source_ids, TH_I32, 2, (int64_t[]){BATCH, SOURCE});
-  th_tensor begin = th_tensor_of(begin_ids, TH_I32, 2, (int64_t[]){BATCH, LENGTH});
   th_tensor target = th_tensor_of(target_ids, TH_I32, 2, (int64_t[]){BATCH, LENGTH});
-  th_tensor class = th_tensor_of(class_ids, TH_I32, 1, (int64_t[]){BATCH});
-  th_var *logits = NULL;
+  th_batch batch = {.source = th_tensor_of(source_ids, TH_I32, 2, (int64_t[]){BATCH, SOURCE}),
+                    .source_length = source_length,
+                    .input = th_tensor_of(begin_ids, TH_I32, 2, (int64_t[]){BATCH, LENGTH}),
+                    .input_length = begin_length,
+                    .output = target};
+  if (m->config.shape == TH_ENCODER_ONLY)
+    batch.output = th_tensor_of(class_ids, TH_I32, 1, (int64_t[]){BATCH});
   (void)in;
   th_tape_train(tape, true);
   th_tape_seed(tape, 4, 1);
-  switch (m->config.shape) {
-  case TH_ENCODER_DECODER:
-    logits = th_transformer_decode(m, th_transformer_encode(m, tape, &source, source_length, NULL),
-                                   source_length, &begin, NULL);
-    break;
-  case TH_DECODER_ONLY: logits = th_transformer_language(m, tape, &begin, NULL); break;
-  case TH_ENCODER_ONLY: logits = th_transformer_classify(m, tape, &source, source_length, NULL); break;
-  }
-  out[0] = th_cross_entropy(logits, m->config.shape == TH_ENCODER_ONLY ? &class : &target, 0.1);
+  out[0] = th_transformer_loss(m, tape, &batch, 0.1, NULL);
   th_var *open = th_transformer_open_heads(m, tape);
   if (open) out[0] = th_add(out[0], th_scale(open, 0.3));
   return 1;
