@@ -83,9 +83,11 @@ Test(vecmath_accuracy, tanh_is_within_two_ulps_for_float_and_one_for_double) {
   expect_within(f_tanh, 2, 1, -1e-4, 1e-4);
 }
 
-Test(vecmath_accuracy, erf_is_within_one_ulp) {
-  expect_within(f_erf, 1, 1, -6, 6);
-  expect_within(f_erf, 1, 1, -1, 1);
+/* Of float it is 1.03 with fused multiply-add and 1.2 without: our own polynomials, where SLEEF's within 1 take 4 times as long. */
+Test(vecmath_accuracy, erf_is_within_two_ulps_for_float_and_one_for_double) {
+  expect_within(f_erf, 2, 1, -6, 6);
+  expect_within(f_erf, 2, 1, -1, 1);
+  expect_within(f_erf, 2, 1, 0.9, 1); /* across the seam at 0.93 */
   expect_within(f_erf, 1, 1, -1e-4, 1e-4);
 }
 

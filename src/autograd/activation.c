@@ -9,8 +9,9 @@ static bool forward(th_var *out, th_unary kind) {
 }
 
 static void backward(th_var *out, th_unary kind) {
-  const th_tensor *g = th_grad(out->in[0]);
-  if (g) th_k_unary_backward(th_tape_pool(out->tape), kind, &out->in[0]->value, &out->value, &out->grad, g);
+  bool first;
+  const th_tensor *x = &out->in[0]->value, *g = th_grad_first(out->in[0], &first);
+  if (g) th_k_unary_backward(th_tape_pool(out->tape), kind, x, &out->value, &out->grad, first, g);
 }
 
 /* Defines the op `name` and its function th_name. */

@@ -99,8 +99,12 @@ static bool scale_forward(th_var *out) {
 }
 
 static void scale_backward(th_var *out) {
-  const th_tensor *g = th_grad(out->in[0]);
-  if (g) th_k_axpy(th_tape_pool(out->tape), *(const double *)out->settings, &out->grad, g);
+  th_pool *pool = th_tape_pool(out->tape);
+  double factor = *(const double *)out->settings;
+  bool first;
+  const th_tensor *g = th_grad_first(out->in[0], &first);
+  if (g && first) th_k_unary(pool, TH_SCALE, factor, &out->grad, g);
+  else if (g) th_k_axpy(pool, factor, &out->grad, g);
 }
 
 static th_var *apply_scale(const th_op *op, th_var *x, double factor) {

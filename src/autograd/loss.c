@@ -44,11 +44,13 @@ static bool cross_entropy_forward(th_var *out) {
 static void cross_entropy_backward(th_var *out) {
   const loss_settings *s = out->settings;
   const loss_saved *saved = out->saved;
-  const th_tensor *g = th_grad(out->in[0]);
+  bool first;
+  const th_tensor *g = th_grad_first(out->in[0], &first);
+  if (g && first && !saved->counted) th_fill(g, 0);
   if (!g || !saved->counted) return;
   double scale = th_tensor_get(&out->grad, 0) / (double)saved->counted;
   th_k_cross_entropy_backward(th_tape_pool(out->tape), s->smoothing, scale, &out->in[0]->value,
-                              saved->targets, &saved->log_sum, g);
+                              saved->targets, &saved->log_sum, first, g);
 }
 
 const th_op th_op_cross_entropy = {"cross_entropy", cross_entropy_forward, cross_entropy_backward, false};

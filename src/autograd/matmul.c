@@ -148,7 +148,7 @@ static bool linear_relu_forward(th_var *out) { return linear(out, true); }
 static void linear_relu_backward(th_var *out) { /* gy is 0 where y is */
   th_tensor gy = out->grad;
   if (!th_tape_releases(out->tape) && !th_keep_tensor(out->tape, &gy, gy.dtype, gy.ndim, gy.shape)) return;
-  th_k_relu_backward(th_tape_pool(out->tape), &out->value, &out->grad, &gy);
+  th_k_unary_backward(th_tape_pool(out->tape), TH_RELU, &out->value, &out->value, &out->grad, true, &gy);
   through_linear(out, &gy);
 }
 const th_op th_op_linear_relu = {"linear_relu", linear_relu_forward, linear_relu_backward, false};

@@ -84,6 +84,7 @@ static bool fill_whole(th_var *out, th_attention_job *job) {
     job->column_length = keep_lengths(tape, s->mask.key_length, job->weights.shape[0], job->weights.shape[3]);
     if (th_tape_error(tape)) return false;
   }
+  job->by_key = th_attention_by_key(job);
   if (s->dropout == 0 || !th_tape_training(tape)) return true;
   job->keep = th_keep_mask(tape, s->dropout, th_tensor_count(&job->weights));
   return job->keep && th_keep_tensor(tape, &job->dropped, job->q.dtype, 4, job->weights.shape);

@@ -31,8 +31,9 @@ static bool forward(th_var *out, bool logarithm) {
 }
 
 static void backward(th_var *out, bool logarithm) {
-  const th_tensor *g = th_grad(out->in[0]);
-  if (g) th_k_softmax_backward(th_tape_pool(out->tape), logarithm, &out->value, &out->grad, g);
+  bool first;
+  const th_tensor *g = th_grad_first(out->in[0], &first);
+  if (g) th_k_softmax_backward(th_tape_pool(out->tape), logarithm, &out->value, &out->grad, first, g);
 }
 
 static th_var *apply(const th_op *op, th_var *x, const th_mask *mask) {

@@ -451,10 +451,12 @@ static bool seed_root(th_var *root, const th_tensor *seed) {
   if (seed && !th_tensor_same_shape(seed, &root->value))
     return th_fail(root, TH_ESHAPE, "backward: the result is %s, the gradient given %s",
                    th_shape_text(a, &root->value), th_shape_text(b, seed));
-  const th_tensor *grad = th_grad(root);
+  bool first;
+  const th_tensor *grad = th_grad_first(root, &first);
   if (!grad) return false;
-  if (seed) th_k_axpy(root->tape->pool, 1, seed, grad);
-  else th_tensor_set(grad, 0, 1 + th_tensor_get(grad, 0));
+  if (seed && first) th_k_copy(root->tape->pool, seed, grad);
+  else if (seed) th_k_axpy(root->tape->pool, 1, seed, grad);
+  else th_tensor_set(grad, 0, first ? 1 : 1 + th_tensor_get(grad, 0));
   return true;
 }
 

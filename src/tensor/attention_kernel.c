@@ -6,6 +6,8 @@
 #include <string.h>
 
 #define AT_ONCE 4096 /* scores whose exponentials are taken together: they stay in the first cache */
+#define QUERIES 8    /* and more: worth a vector of them, of which lanes may stay empty */
+#define KEYS 128     /* and fewer: their vectors, too, stay in the first cache */
 
 #define TH_KERNELS "attention_kernel.inc"
 #include "each_real.h"
@@ -32,58 +34,105 @@ static part part_of(const th_attention_job *j, int64_t head) {
                 j->column_length ? j->column_length[b] : j->weights.shape[3]};
 }
 
-/* The draws of a head's dropout are those of all of its weights, whatever is made of them. */
+/* A head with few scores, all of which stay in the first cache, has its weights by key: [Tk,Tq], with enough queries side by side
+ * to fill vectors, so that a query's largest score and its sum are found without reducing any. */
+bool th_attention_by_key(const th_attention_job *j) {
+  int64_t queries = j->weights.shape[2], keys = j->weights.shape[3];
+  return !j->bias.data && !j->mask.allowed && queries >= QUERIES && keys <= KEYS && queries * keys <= AT_ONCE;
+}
+
+/* The draws of a head's dropout are those of all of its weights, by query, whatever is made of them. */
+static uint8_t *draws_of(const th_attention_job *j, int64_t head) {
+  return j->keep + head * j->weights.shape[2] * j->weights.shape[3];
+}
+
+/* Once and for backward, too: the draws of what is made of a head, by key. */
+static void turn_draws(const th_attention_job *j, int64_t head, part of) {
+  uint8_t turned[AT_ONCE], *keep = draws_of(j, head);
+  for (int64_t i = 0; i < of.rows; i++)
+    for (int64_t k = 0; k < of.columns; k++) turned[k * of.rows + i] = keep[i * j->weights.shape[3] + k];
+  memcpy(keep, turned, (size_t)(of.rows * of.columns));
+}
+
 static void drop(const th_attention_job *j, int64_t head, part of, char *from, char *to) {
-  int64_t rows = j->weights.shape[2], columns = j->weights.shape[3];
-  TH_FOR(j->q.dtype, keep_rows, of.rows, of.columns, j->keep + head * rows * columns, columns, j->keep_scale,
-         (void *)from, (void *)to);
+  part lines = j->by_key ? (part){1, of.rows * of.columns} : of;
+  TH_FOR(j->q.dtype, keep_rows, lines.rows, lines.columns, draws_of(j, head), j->weights.shape[3],
+         j->keep_scale, (void *)from, (void *)to);
+}
+
+/* What stands behind each other in a head: queries, keys, values, outputs, or gradients of theirs. */
+typedef struct {
+  char *data;
+  int64_t ld, width;
+} rows_of;
+
+static rows_of of_head(const th_attention_job *j, const th_tensor *x, int64_t head) {
+  return (rows_of){th_head_of(x, head, j->weights.shape[1]), th_head_ld(x), x->shape[3]};
+}
+
+/* to = scale a b', one number for each query's row of a and key's row of b. */
+static void pair_up(const th_attention_job *j, part of, double scale, rows_of a, rows_of b, char *to) {
+  if (j->by_key)
+    th_gemm(j->q.dtype, false, true, of.columns, of.rows, a.width, scale, b.data, b.ld, a.data, a.ld, 0, to,
+            of.rows);
+  else
+    th_gemm(j->q.dtype, false, true, of.rows, of.columns, a.width, scale, a.data, a.ld, b.data, b.ld, 0, to,
+            of.columns);
+}
+
+/* to = scale w from + beta to, where `from` has a row for each key and `to` one for each query; `back`: the other way, by w'. */
+static void weigh(const th_attention_job *j, part of, bool back, double scale, const char *w, rows_of from,
+                  double beta, rows_of to) {
+  th_gemm(j->q.dtype, back != j->by_key, false, back ? of.columns : of.rows, to.width,
+          back ? of.rows : of.columns, scale, w, j->by_key ? of.rows : of.columns, from.data, from.ld, beta,
+          to.data, to.ld);
+}
+
+static void add_bias(const th_attention_job *j, int64_t head, part of, char *p) {
+  int64_t size = (int64_t)th_dtype_size(j->q.dtype);
+  char *bias = th_head_of(&j->bias, head, j->weights.shape[1]);
+  for (int64_t i = 0; i < of.rows; i++)
+    TH_FOR(j->q.dtype, add_run, of.columns, (void *)(bias + i * j->bias.stride[2] * size), j->bias.stride[3],
+           (void *)(p + i * of.columns * size));
 }
 
 static void forward_head(const th_attention_job *j, int64_t head) {
   th_dtype dtype = j->q.dtype;
   part of = part_of(j, head);
-  int64_t heads = j->weights.shape[1], depth = j->q.shape[3], width = j->v.shape[3],
-          size = (int64_t)th_dtype_size(dtype), ld = th_head_ld(&j->out);
-  char *p = th_head_of(&j->weights, head, heads), *used = p, *out = th_head_of(&j->out, head, heads);
-  int64_t rows = of.columns ? of.rows : 0; /* others see nothing */
-  TH_FOR(dtype, clear_rows, j->out.shape[2] - rows, width, (void *)(out + rows * ld * size), ld);
-  if (!rows) return;
-  th_gemm(dtype, false, true, rows, of.columns, depth, j->scale, th_head_of(&j->q, head, heads),
-          th_head_ld(&j->q), th_head_of(&j->k, head, heads), th_head_ld(&j->k), 0, p, of.columns);
-  for (int64_t i = 0; i < rows && j->bias.data; i++)
-    TH_FOR(dtype, add_run, of.columns,
-           (void *)(th_head_of(&j->bias, head, heads) + i * j->bias.stride[2] * size), j->bias.stride[3],
-           (void *)(p + i * of.columns * size));
-  TH_FOR(dtype, weigh_head, j, head, rows, of.columns, (void *)p);
-  if (j->dropped.data) drop(j, head, of, p, used = th_head_of(&j->dropped, head, heads));
-  th_gemm(dtype, false, false, rows, width, of.columns, 1, used, of.columns, th_head_of(&j->v, head, heads),
-          th_head_ld(&j->v), 0, out, ld);
+  int64_t heads = j->weights.shape[1], size = (int64_t)th_dtype_size(dtype);
+  char *p = th_head_of(&j->weights, head, heads), *used = p;
+  rows_of out = of_head(j, &j->out, head);
+  if (!of.columns) of.rows = 0; /* nothing is seen */
+  TH_FOR(dtype, clear_rows, j->out.shape[2] - of.rows, out.width,
+         (void *)(out.data + of.rows * out.ld * size), out.ld);
+  if (!of.rows) return;
+  pair_up(j, of, j->scale, of_head(j, &j->q, head), of_head(j, &j->k, head), p);
+  if (j->bias.data) add_bias(j, head, of, p);
+  if (j->by_key) TH_FOR(dtype, weigh_by_key, j, of.rows, of.columns, (void *)p);
+  else TH_FOR(dtype, weigh_head, j, head, of.rows, of.columns, (void *)p);
+  if (j->dropped.data) {
+    if (j->by_key) turn_draws(j, head, of);
+    drop(j, head, of, p, used = th_head_of(&j->dropped, head, heads));
+  }
+  weigh(j, of, false, 1, used, of_head(j, &j->v, head), 0, out);
 }
 
 static void backward_head(const th_attention_job *j, int64_t head) {
   th_dtype dtype = j->q.dtype;
   part of = part_of(j, head);
-  int64_t heads = j->weights.shape[1], rows = of.rows, columns = of.columns, depth = j->q.shape[3],
-          width = j->v.shape[3], size = (int64_t)th_dtype_size(dtype);
-  char *p = th_head_of(&j->weights, head, heads), *g = th_head_of(&j->gscores, head, heads),
-       *gout = th_head_of(&j->gout, head, heads);
-  if (!rows || !columns) return;
+  int64_t heads = j->weights.shape[1];
+  char *p = th_head_of(&j->weights, head, heads), *g = th_head_of(&j->gscores, head, heads);
+  rows_of gout = of_head(j, &j->gout, head);
+  if (!of.rows || !of.columns) return;
   if (j->gv.data)
-    th_gemm(dtype, true, false, columns, width, rows, 1,
-            j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, columns, gout, th_head_ld(&j->gout),
-            1, th_head_of(&j->gv, head, heads), th_head_ld(&j->gv));
-  th_gemm(dtype, false, true, rows, columns, width, 1, gout, th_head_ld(&j->gout),
-          th_head_of(&j->v, head, heads), th_head_ld(&j->v), 0, g, columns);
+    weigh(j, of, true, 1, j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, gout, 1,
+          of_head(j, &j->gv, head));
+  pair_up(j, of, 1, gout, of_head(j, &j->v, head), g);
   if (j->dropped.data) drop(j, head, of, g, g);
-  for (int64_t i = 0; i < rows; i++)
-    TH_FOR(dtype, softmax_inplace_backward, columns, (void *)(p + i * columns * size),
-           (void *)(g + i * columns * size));
-  if (j->gq.data)
-    th_gemm(dtype, false, false, rows, depth, columns, j->scale, g, columns, th_head_of(&j->k, head, heads),
-            th_head_ld(&j->k), 1, th_head_of(&j->gq, head, heads), th_head_ld(&j->gq));
-  if (j->gk.data)
-    th_gemm(dtype, true, false, columns, depth, rows, j->scale, g, columns, th_head_of(&j->q, head, heads),
-            th_head_ld(&j->q), 1, th_head_of(&j->gk, head, heads), th_head_ld(&j->gk));
+  if (j->by_key) TH_FOR(dtype, backward_by_key, of.rows, of.columns, (void *)p, (void *)g);
+  else TH_FOR(dtype, backward_rows, of.rows, of.columns, (void *)p, (void *)g);
+  if (j->gq.data) weigh(j, of, false, j->scale, g, of_head(j, &j->k, head), 1, of_head(j, &j->gq, head));
+  if (j->gk.data) weigh(j, of, true, j->scale, g, of_head(j, &j->q, head), 1, of_head(j, &j->gk, head));
 }
 
 /* Heads that add to the same gradients of keys, values or a bias are one task, so that they do it in turn. */

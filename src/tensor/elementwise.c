@@ -80,7 +80,7 @@ typedef struct {
   double alpha;
   const th_tensor *x, *y, *gy, *gx;
   const uint8_t *keep;
-  bool add;
+  bool add, first;
   int64_t count;
 } span;
 
@@ -113,26 +113,14 @@ static void unary_backward_piece(void *context, int64_t piece) {
   for (int64_t i = begin; i < end; i += BLOCK) {
     int64_t n = end - i < BLOCK ? end - i : BLOCK;
     TH_FOR(s->x->dtype, unary_backward, s->kind, n, th_at(s->x, i), th_at(s->y, i), th_at(s->gy, i),
-           th_at(s->gx, i));
+           s->first, th_at(s->gx, i));
   }
 }
 
 void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const th_tensor *y,
-                         const th_tensor *gy, const th_tensor *gx) {
-  span s = {.kind = kind, .x = x, .y = y, .gy = gy, .gx = gx, .count = th_tensor_count(x)};
+                         const th_tensor *gy, bool first, const th_tensor *gx) {
+  span s = {.kind = kind, .x = x, .y = y, .gy = gy, .first = first, .gx = gx, .count = th_tensor_count(x)};
   run_span(pool, unary_backward_piece, &s);
-}
-
-static void relu_backward_piece(void *context, int64_t piece) {
-  const span *s = context;
-  int64_t end, begin = piece_of(s, piece, &end);
-  TH_FOR(s->y->dtype, relu_backward, end - begin, th_at(s->y, begin), th_at(s->gy, begin),
-         th_at(s->gx, begin));
-}
-
-void th_k_relu_backward(th_pool *pool, const th_tensor *y, const th_tensor *gy, const th_tensor *gx) {
-  span s = {.x = y, .y = y, .gy = gy, .gx = gx, .count = th_tensor_count(y)};
-  run_span(pool, relu_backward_piece, &s);
 }
 
 static void dropout_piece(void *context, int64_t piece) {

@@ -54,10 +54,10 @@ typedef enum {
 } th_unary;
 /* y = f(x) over contiguous memory; `alpha` is TH_SCALE's factor. */
 void th_k_unary(th_pool *pool, th_unary kind, double alpha, const th_tensor *x, const th_tensor *y);
-/* gx += gy f'(x), contiguous, y = f(x); not for TH_SCALE, whose gradient is th_k_axpy. Of relu also gx = gy f'(x). */
+/* gx += gy f'(x), or where it is the first gradient =; contiguous, y = f(x); not for TH_SCALE. gx may be gy, if first; of relu,
+ * x is not read. */
 void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const th_tensor *y,
-                         const th_tensor *gy, const th_tensor *gx);
-void th_k_relu_backward(th_pool *pool, const th_tensor *y, const th_tensor *gy, const th_tensor *gx);
+                         const th_tensor *gy, bool first, const th_tensor *gx);
 
 /* y = largest of x over the axes where y's size is 1 (y has x's number of axes). */
 void th_k_max(const th_tensor *x, const th_tensor *y);
@@ -106,8 +106,8 @@ void th_blas_one_thread(void); /* before the first th_gemm of a parallel part */
 /* y = softmax of x over its last axis; hidden columns are 0; a row with no column is all 0.
  * x is contiguous [..., rows, n]; `x` and `y` may be the same memory. */
 void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_tensor *x, const th_tensor *y);
-void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, const th_tensor *gy,
-                           const th_tensor *gx);
+void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, const th_tensor *gy, bool first,
+                           const th_tensor *gx); /* first: gx is written, not added to */
 
 /* y = (x - mean) rstd weight + bias; mean and rstd [rows] are kept for backward. */
 void th_k_layer_norm(th_pool *pool, double epsilon, const th_tensor *x, const th_tensor *weight,
@@ -126,9 +126,10 @@ void th_k_add_column_sums(th_pool *pool, const th_tensor *g, const th_tensor *pa
  * loss_rows [rows] and log_sum [rows] are filled. */
 void th_k_cross_entropy(th_pool *pool, double smoothing, const th_tensor *logits, const int32_t *targets,
                         const th_tensor *loss_rows, const th_tensor *log_sum);
-/* glogits += scale (softmax - target distribution) on rows that count. */
+/* glogits += scale (softmax - target distribution) on rows that count; `first`: it is written, with zeros on others. */
 void th_k_cross_entropy_backward(th_pool *pool, double smoothing, double scale, const th_tensor *logits,
-                                 const int32_t *targets, const th_tensor *log_sum, const th_tensor *glogits);
+                                 const int32_t *targets, const th_tensor *log_sum, bool first,
+                                 const th_tensor *glogits);
 
 /* y [ids, width] = table[ids]; and table_gradient[ids] += gy. */
 void th_k_gather(const th_tensor *table, const int32_t *ids, const th_tensor *y);
@@ -161,8 +162,10 @@ typedef struct th_attention_job {
   const int32_t *row_length, *column_length;
   th_tensor
       weights; /* softmax of the scores; of each head the rows made, one behind the other, at its beginning */
+  bool
+      by_key; /* th_attention_by_key: weights, dropped and gscores are [B,H,Tk,Tq], and forward turns keep so */
   th_tensor dropped;          /* weights after dropout; data NULL: none */
-  const uint8_t *keep;        /* [B,H,Tq,Tk], with dropped */
+  uint8_t *keep;              /* [B,H,Tq,Tk], with dropped */
   double keep_scale;          /* 1 / (1 - p) */
   th_tensor gout, gq, gk, gv; /* backward; data NULL where no gradient is wanted */
   th_tensor gscores; /* [B,H,Tq,Tk]: backward fills it with the gradient of the scores, so of the bias */
@@ -180,6 +183,7 @@ th_heads_together(const th_attention_job *job); /* neighbouring heads that add t
 int64_t th_attention_scratch(void);
 void th_k_attention_tiles(th_pool *pool, const th_attention_job *job);
 void th_k_attention_tiles_backward(th_pool *pool, const th_attention_job *job);
+bool th_attention_by_key(const th_attention_job *job); /* its own choice, to be kept in it */
 void th_k_attention(th_pool *pool, const th_attention_job *job);
 void th_k_attention_backward(th_pool *pool, const th_attention_job *job);
 

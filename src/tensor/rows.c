@@ -81,13 +81,13 @@ static void softmax_backward_piece(void *context, int64_t piece) {
   const row_work *w = context;
   EACH_ROW (w, piece, r)
     TH_FOR(w->x->dtype, softmax_row_backward, w->n, w->logarithm, th_at(w->y, r * w->n),
-           th_at(w->gy, r * w->n), th_at(w->gx, r * w->n));
+           th_at(w->gy, r * w->n), w->first, th_at(w->gx, r * w->n));
 }
 
-void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, const th_tensor *gy,
+void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, const th_tensor *gy, bool first,
                            const th_tensor *gx) {
   row_work w = over_rows(y);
-  w.logarithm = logarithm, w.y = y, w.gy = gy, w.gx = gx;
+  w.logarithm = logarithm, w.y = y, w.gy = gy, w.first = first, w.gx = gx;
   run_rows(pool, softmax_backward_piece, &w);
 }
 
@@ -127,21 +127,20 @@ void th_k_cross_entropy(th_pool *pool, double smoothing, const th_tensor *logits
 
 static void cross_entropy_backward_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  EACH_ROW (w, piece, r)
-    if (w->targets[r] >= 0) {
-      if (w->x->dtype == TH_F32)
-        cross_entropy_row_backward_f32(w->n, w->number, w->scale, th_at(w->x, r * w->n), w->targets[r],
-                                       *(float *)th_at(w->mean, r), th_at(w->gx, r * w->n));
-      else
-        cross_entropy_row_backward_f64(w->n, w->number, w->scale, th_at(w->x, r * w->n), w->targets[r],
-                                       *(double *)th_at(w->mean, r), th_at(w->gx, r * w->n));
-    }
+  EACH_ROW (w, piece, r) {
+    void *gx = th_at(w->gx, r * w->n);
+    if (w->targets[r] >= 0)
+      TH_FOR(w->x->dtype, cross_entropy_row_backward, w->n, w->number, w->scale, th_at(w->x, r * w->n),
+             w->targets[r], th_at(w->mean, r), w->first, gx);
+    else if (w->first) memset(gx, 0, (size_t)w->n * th_dtype_size(w->x->dtype));
+  }
 }
 
 void th_k_cross_entropy_backward(th_pool *pool, double smoothing, double scale, const th_tensor *logits,
-                                 const int32_t *targets, const th_tensor *log_sum, const th_tensor *glogits) {
+                                 const int32_t *targets, const th_tensor *log_sum, bool first,
+                                 const th_tensor *glogits) {
   row_work w = over_rows(logits);
-  w.number = smoothing, w.scale = scale, w.targets = targets, w.mean = log_sum, w.gx = glogits;
+  w.number = smoothing, w.scale = scale, w.targets = targets, w.mean = log_sum, w.first = first, w.gx = glogits;
   run_rows(pool, cross_entropy_backward_piece, &w);
 }
 
