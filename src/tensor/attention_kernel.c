@@ -124,10 +124,10 @@ static void backward_head(const th_attention_job *j, int64_t head) {
   char *p = th_head_of(&j->weights, head, heads), *g = th_head_of(&j->gscores, head, heads);
   rows_of gout = of_head(j, &j->gout, head);
   if (!of.rows || !of.columns) return;
-  if (j->gv.data)
+  pair_up(j, of, 1, gout, of_head(j, &j->v, head), g);
+  if (j->gv.data) /* here, where g has time to come into the cache */
     weigh(j, of, true, 1, j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, gout, 1,
           of_head(j, &j->gv, head));
-  pair_up(j, of, 1, gout, of_head(j, &j->v, head), g);
   if (j->dropped.data) drop(j, head, of, g, g);
   if (j->by_key) TH_FOR(dtype, backward_by_key, of.rows, of.columns, (void *)p, (void *)g);
   else TH_FOR(dtype, backward_rows, of.rows, of.columns, (void *)p, (void *)g);

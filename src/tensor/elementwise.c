@@ -112,8 +112,8 @@ static void unary_backward_piece(void *context, int64_t piece) {
   int64_t end, begin = piece_of(s, piece, &end);
   for (int64_t i = begin; i < end; i += BLOCK) {
     int64_t n = end - i < BLOCK ? end - i : BLOCK;
-    TH_FOR(s->x->dtype, unary_backward, s->kind, n, th_at(s->x, i), th_at(s->y, i), th_at(s->gy, i),
-           s->first, th_at(s->gx, i));
+    TH_FOR(s->x->dtype, unary_backward, s->kind, n, th_at(s->x, i), th_at(s->y, i), th_at(s->gy, i), s->first,
+           th_at(s->gx, i));
   }
 }
 

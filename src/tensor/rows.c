@@ -60,20 +60,31 @@ static void run_rows(th_pool *pool, th_task *task, row_work *w) {
   th_parallel(pool, (w->rows + w->per_piece - 1) / w->per_piece, task, w);
 }
 
+/* How many rows a piece has, from its first on. */
+static int64_t rows_of(const row_work *w, int64_t piece) {
+  int64_t left = w->rows - piece * w->per_piece;
+  return left < w->per_piece ? left : w->per_piece;
+}
+
 #define EACH_ROW(w, piece, r) \
   for (int64_t r = (piece) * (w)->per_piece; r < ((piece) + 1) * (w)->per_piece && r < (w)->rows; r++)
 
 static void softmax_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  EACH_ROW (w, piece, r)
-    TH_FOR(w->x->dtype, softmax_row, w->n, th_row_visible(w->mask, w->x, r), w->logarithm,
-           th_at(w->x, r * w->n), th_at(w->y, r * w->n));
+  EACH_ROW (w, piece, r) {
+    row_view see = w->mask ? th_row_visible(w->mask, w->x, r) : (row_view){.limit = w->n};
+    TH_FOR(w->x->dtype, softmax_row, w->n, see, w->logarithm, th_at(w->x, r * w->n), th_at(w->y, r * w->n));
+  }
+}
+
+static bool hides(const th_mask *mask) {
+  return mask && (mask->causal || mask->window || mask->key_length || mask->query_length || mask->allowed);
 }
 
 void th_k_softmax(th_pool *pool, bool logarithm, const th_mask *mask, const th_tensor *x,
                   const th_tensor *y) {
   row_work w = over_rows(x);
-  w.logarithm = logarithm, w.mask = mask, w.y = y;
+  w.logarithm = logarithm, w.mask = hides(mask) ? mask : NULL, w.y = y;
   run_rows(pool, softmax_piece, &w);
 }
 
@@ -93,9 +104,9 @@ void th_k_softmax_backward(th_pool *pool, bool logarithm, const th_tensor *y, co
 
 static void layer_norm_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  EACH_ROW (w, piece, r)
-    TH_FOR(w->x->dtype, layer_norm_row, w->n, w->number, th_at(w->x, r * w->n), w->weight->data,
-           w->bias->data, th_at(w->y, r * w->n), th_at(w->mean, r), th_at(w->rstd, r));
+  int64_t r = piece * w->per_piece;
+  TH_FOR(w->x->dtype, layer_norm_rows, rows_of(w, piece), w->n, w->number, th_at(w->x, r * w->n),
+         w->weight->data, w->bias->data, th_at(w->y, r * w->n), th_at(w->mean, r), th_at(w->rstd, r));
 }
 
 void th_k_layer_norm(th_pool *pool, double epsilon, const th_tensor *x, const th_tensor *weight,
@@ -140,7 +151,8 @@ void th_k_cross_entropy_backward(th_pool *pool, double smoothing, double scale, 
                                  const int32_t *targets, const th_tensor *log_sum, bool first,
                                  const th_tensor *glogits) {
   row_work w = over_rows(logits);
-  w.number = smoothing, w.scale = scale, w.targets = targets, w.mean = log_sum, w.first = first, w.gx = glogits;
+  w.number = smoothing, w.scale = scale, w.targets = targets, w.mean = log_sum, w.first = first,
+  w.gx = glogits;
   run_rows(pool, cross_entropy_backward_piece, &w);
 }
 
@@ -167,18 +179,11 @@ static void join(const th_tensor *partial, int64_t kinds, int64_t which, int64_t
 
 static void layer_norm_backward_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  char *gweight = th_at(w->partial, piece * 2 * w->n), *gbias = th_at(w->partial, (piece * 2 + 1) * w->n);
-  EACH_ROW (w, piece, r) {
-    void *gx = w->gx ? th_at(w->gx, r * w->n) : NULL;
-    if (w->x->dtype == TH_F32)
-      layer_norm_row_backward_f32(w->n, th_at(w->x, r * w->n), w->weight->data, *(float *)th_at(w->mean, r),
-                                  *(float *)th_at(w->rstd, r), th_at(w->gy, r * w->n), w->first, gx,
-                                  (float *)gweight, (float *)gbias);
-    else
-      layer_norm_row_backward_f64(w->n, th_at(w->x, r * w->n), w->weight->data, *(double *)th_at(w->mean, r),
-                                  *(double *)th_at(w->rstd, r), th_at(w->gy, r * w->n), w->first, gx,
-                                  (double *)gweight, (double *)gbias);
-  }
+  int64_t r = piece * w->per_piece;
+  TH_FOR(w->x->dtype, layer_norm_rows_backward, rows_of(w, piece), w->n, th_at(w->x, r * w->n),
+         w->weight->data, th_at(w->mean, r), th_at(w->rstd, r), th_at(w->gy, r * w->n), w->first,
+         w->gx ? th_at(w->gx, r * w->n) : NULL, th_at(w->partial, piece * 2 * w->n),
+         th_at(w->partial, (piece * 2 + 1) * w->n));
 }
 
 void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor *weight,

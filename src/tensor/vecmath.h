@@ -141,14 +141,16 @@ static inline th_vf th_vf_scaled(th_vf x, th_vf t) {
 #else
   const float whole = 12582912; /* 1.5 times 2^23: the last bits of t + whole are t's */
   th_vi power = (th_vi)(t + whole) - (th_vi)th_vf_set(whole), half = power >> 1;
-  return x * (th_vf)((half + 127) << 23) * (th_vf)((power - half + 127) << 23); /* either is a normal number */
+  return x * (th_vf)((half + 127) << 23) *
+         (th_vf)((power - half + 127) << 23); /* either is a normal number */
 #endif
 }
 
 /* SLEEF's polynomial and its steps; but inlined, so that exponentials of neighbours overlap: 1.3 times as fast. */
 static inline th_vf th_vf_exp(th_vf x) {
   const float whole = 12582912; /* beside it, fractions are rounded off */
-  th_vi nothing = x < -104.0f; /* 0 without being computed: denormals are slow, and what is hidden is -infinity */
+  th_vi nothing =
+      x < -104.0f; /* 0 without being computed: denormals are slow, and what is hidden is -infinity */
   x = (th_vf)((th_vi)x & ~nothing);
   x = th_vf_select(x > 89.0f, th_vf_set(89), x); /* infinity; a NaN stays */
   th_vf t = x * 1.442695040888963407f + whole - whole;
