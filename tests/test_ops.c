@@ -579,6 +579,12 @@ static const op_case shaped[] = {
     CASE("attention", "one query", 3, attention, OF(2, 3, 1, 4), OF(2, 3, 7, 4), OF(2, 3, 7, 5)),
     CASE("attention", "pieces", 3, attention_causal, OF(2, 4, 33, 16), OF(2, 4, 65, 16), OF(2, 4, 65, 17)),
     CASE("attention", "causal, fewer queries than keys", 3, attention_causal, QKV),
+    CASE("attention", "by key", 3, attention, OF(2, 4, 10, 8), OF(2, 4, 10, 8), OF(2, 4, 10, 8)),
+    CASE("attention", "by key, causal", 3, attention_causal, OF(2, 4, 17, 16), OF(2, 2, 17, 16),
+         OF(2, 4, 17, 5)),
+    CASE("attention", "by key, both short", 3, attention_both_short, OF(2, 2, 20, 4), OF(2, 2, 12, 4),
+         OF(2, 2, 12, 4)),
+    CASE("attention", "by key, window", 3, attention_near, OF(2, 3, 19, 4), OF(2, 3, 19, 4), OF(2, 3, 19, 5)),
     CASE("attention", "no key at all", 3, attention_empty, QKV),
     CASE("attention", "mask of keys", 3, attention_keys, QKV),
     CASE("attention", "all masks, a bias per head", 4, attention_all, QKV, OF(2, 1, 5)),
@@ -907,6 +913,41 @@ Test(ops, small_tails_keep_their_digits) {
     cr_expect(fabs(th_tensor_get(&gx, 0) / exp(-50) - 1) <= 4 * rounding(types[t]), "and its slope");
   }
   desk_close(&d);
+}
+
+static th_var *negative(th_var *x) { return th_scale(x, -1.5); }
+static th_var *causal_softmax(th_var *x) { return th_softmax(x, &causal); }
+static th_var *causal_log_softmax(th_var *x) { return th_exp(th_log_softmax(x, &causal)); }
+static th_var *loss_but_one(th_var *x) {
+  static int32_t target[] = {2, -1, 0};
+  th_tensor targets = th_tensor_of(target, TH_I32, SHAPE(3));
+  return th_cross_entropy(x, &targets, 0.1);
+}
+static th_var *loss_of_none(th_var *x) {
+  static int32_t target[] = {-1, -1, -1};
+  th_tensor targets = th_tensor_of(target, TH_I32, SHAPE(3));
+  return th_cross_entropy(x, &targets, 0.1);
+}
+
+/* What an op makes gets its first gradient written and the second added; a leaf gets both added. */
+Test(ops, a_gradient_that_is_written_is_the_one_that_is_added) {
+  th_var *(*const functions[])(th_var *) = {
+      th_exp,       th_log,      th_sqrt,  th_tanh,        th_sigmoid,         th_relu,      th_elu_plus_one,
+      th_gelu_tanh, th_gelu_erf, negative, causal_softmax, causal_log_softmax, loss_but_one, loss_of_none};
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+    for (int t = 0; t < 2; t++) {
+      desk d = desk_open();
+      bool positive = functions[i] == th_log || functions[i] == th_sqrt;
+      th_tensor x = desk_uniform(&d, types[t], positive ? 1 : -2, 2, SHAPE(3, 21)), added, written;
+      th_var *leaf = desk_leaf(&d, &x, &added), *made = th_scale(desk_leaf(&d, &x, &written), 1);
+      for (int k = 0; k < 2; k++) {
+        th_var *v = k ? made : leaf, *y = th_mul(functions[i](v), functions[i](v));
+        th_backward(th_sum(y, TH_ALL_AXES, false), NULL);
+      }
+      expect_no_error(d.tape);
+      expect_near(&written, &added, t ? 1e-15 : 1e-6, "gradient");
+      desk_close(&d);
+    }
 }
 
 Test(ops, relu_and_activations_at_zero) {
@@ -1432,6 +1473,28 @@ Test(attention, tiles_have_the_gradients_of_whole_weights_about_their_edges) {
   }
 }
 
+static const int32_t some_of_9[] = {5, 1000}, some_of_8[] = {1000, 3};
+
+/* Weights lie by key from 8 queries on, unless there are more than 128 keys or 4096 scores. */
+Test(attention, weights_by_key_have_the_gradients_of_tiles) {
+  const int64_t lengths[][2] = {{7, 9},   {8, 8},   {10, 10}, {17, 17},  {16, 33}, {33, 16},
+                                {64, 64}, {65, 64}, {9, 129}, {31, 128}, {300, 1}, {24, 5}};
+  for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    int64_t shape[] = {2, 6, lengths[i][0], 4}, key_count = lengths[i][1];
+    expect_ways_agree("all seen", shape, key_count, 6, 6, NULL, (th_attention_options){0});
+    expect_ways_agree("causal", shape, key_count, 3, 2, NULL, (th_attention_options){.mask.causal = true});
+    expect_ways_agree("window, dropped", shape, key_count, 6, 6, NULL,
+                      (th_attention_options){.mask.window = 4, .dropout = 0.3});
+    expect_ways_agree("window of all", shape, key_count, 6, 6, NULL,
+                      (th_attention_options){.mask.window = INT64_MAX});
+    expect_ways_agree(
+        "all of them", shape, key_count, 6, 1, NULL,
+        (th_attention_options){
+            .mask = {.causal = true, .window = 6, .key_length = some_of_9, .query_length = some_of_8},
+            .dropout = 0.2});
+  }
+}
+
 Test(attention, tiles_give_a_bias_its_gradient_however_it_is_broadcast) {
   const int64_t shape[] = {2, 4, 70, 4}, key_count = 300;
   const int64_t biases[][4] = {{2, 4, 70, 300}, {1, 4, 70, 300}, {2, 1, 70, 300}, {1, 1, 70, 300},
@@ -1460,21 +1523,27 @@ Test(attention, a_single_row_may_have_any_stride) {
   }
 }
 
+/* The first query is NaN, the second has scores of -infinity alone; the others are like any. */
+static void expect_special_rows(th_attention_way way, int64_t queries) {
+  desk d = desk_open();
+  th_tensor q = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 1, queries, 4)), g;
+  th_tensor_set(&q, 0, NAN), th_tensor_set(&q, 4, -INFINITY);
+  th_tensor k = desk_uniform(&d, TH_F64, 0.1, 1, SHAPE(1, 1, 9, 4));
+  th_var *key = th_constant(d.tape, &k);
+  th_var *y = th_attention(desk_leaf(&d, &q, &g), key, key, &(th_attention_options){.way = way});
+  th_backward(th_sum(y, TH_ALL_AXES, false), NULL);
+  for (int i = 0; i < 4 * queries; i++) {
+    double value = th_tensor_get(&y->value, i), slope = th_tensor_get(&g, i);
+    cr_expect(i < 4 ? isnan(value) && isnan(slope) : isfinite(value) && isfinite(slope));
+    cr_expect(i / 4 == 1 ? value == 0 && slope == 0 : value != 0);
+  }
+  desk_close(&d);
+}
+
 Test(attention, a_row_of_nan_is_not_taken_for_one_that_sees_nothing) {
   for (int way = TH_ATTEND_WHOLE; way <= TH_ATTEND_TILES; way++) {
-    desk d = desk_open();
-    th_tensor q = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 1, 2, 4)), g;
-    th_tensor_set(&q, 0, NAN); /* in the first query alone */
-    th_tensor k = desk_uniform(&d, TH_F64, -1, 1, SHAPE(1, 1, 9, 4));
-    th_var *key = th_constant(d.tape, &k);
-    th_var *y =
-        th_attention(desk_leaf(&d, &q, &g), key, key, &(th_attention_options){.way = (th_attention_way)way});
-    th_backward(th_sum(y, TH_ALL_AXES, false), NULL);
-    for (int i = 0; i < 8; i++) {
-      cr_expect_eq(i < 4, isnan(th_tensor_get(&y->value, i)) != 0);
-      cr_expect_eq(i < 4, isnan(th_tensor_get(&g, i)) != 0);
-    }
-    desk_close(&d);
+    expect_special_rows((th_attention_way)way, 2);
+    expect_special_rows((th_attention_way)way, 19); /* weights by key */
   }
 }
 

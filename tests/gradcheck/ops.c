@@ -207,6 +207,17 @@ static int attention_tiles(th_tape *tape, th_var *const *in, th_var **out, void 
   return attend(in, out, (th_attention_options){.dropout = 0.3, .way = TH_ATTEND_TILES});
 }
 
+/* Weights that lie by key. */
+static int attention_by_key(th_tape *tape, th_var *const *in, th_var **out, void *context) {
+  static const int32_t keys[] = {9, 4}, queries[] = {7, 9};
+  (void)context;
+  th_tape_train(tape, true);
+  th_tape_seed(tape, 3, 1);
+  th_mask mask = {.causal = true, .key_length = keys, .query_length = queries, .window = 6};
+  out[0] = th_attention(in[0], in[1], in[2], &(th_attention_options){.dropout = 0.3, .mask = mask});
+  return 1;
+}
+
 static int attention_tiles_biased(th_tape *tape, th_var *const *in, th_var **out, void *context) {
   (void)tape, (void)context;
   return attend(in, out, (th_attention_options){.bias = in[3], .way = TH_ATTEND_TILES});
@@ -387,6 +398,14 @@ const gradcheck_case op_cases[] = {
      0,
      NULL},
     {"attention", "window", attention_near, 3, {QKV}, 0, 0, NULL},
+    {"attention",
+     "by key",
+     attention_by_key,
+     3,
+     {SHAPE(2, 2, 9, 3), SHAPE(2, 1, 9, 3), SHAPE(2, 2, 9, 2)},
+     0,
+     0,
+     NULL},
     {"attention", "tiles, with a bias", attention_tiles_biased, 4, {QKV, SHAPE(2, 1, 1, 5)}, 0, 0, NULL},
     {"attention", "plain twin", attention_twin, 4, {QKV, SHAPE(2, 4, 5)}, 0, 0, NULL},
     {"linear_attention", "", linear_attention, 3, {QKV}, 0, 0, NULL},
