@@ -48,10 +48,11 @@ static uint8_t *draws_of(const th_attention_job *j, int64_t head) {
 
 /* Once and for backward, too: the draws of what is made of a head, by key. */
 static void turn_draws(const th_attention_job *j, int64_t head, part of) {
-  uint8_t turned[AT_ONCE], *keep = draws_of(j, head);
+  uint8_t by_query[AT_ONCE], *keep = draws_of(j, head);
+  int64_t keys = j->weights.shape[3];
+  memcpy(by_query, keep, (size_t)(of.rows * keys));
   for (int64_t i = 0; i < of.rows; i++)
-    for (int64_t k = 0; k < of.columns; k++) turned[k * of.rows + i] = keep[i * j->weights.shape[3] + k];
-  memcpy(keep, turned, (size_t)(of.rows * of.columns));
+    for (int64_t k = 0; k < of.columns; k++) keep[k * of.rows + i] = by_query[i * keys + k];
 }
 
 static void drop(const th_attention_job *j, int64_t head, part of, char *from, char *to) {
@@ -103,8 +104,9 @@ static void forward_head(const th_attention_job *j, int64_t head) {
   char *p = th_head_of(&j->weights, head, heads), *used = p;
   rows_of out = of_head(j, &j->out, head);
   if (!of.columns) of.rows = 0; /* nothing is seen */
-  TH_FOR(dtype, clear_rows, j->out.shape[2] - of.rows, out.width,
-         (void *)(out.data + of.rows * out.ld * size), out.ld);
+  if (out.data && j->out.shape[2] > of.rows)
+    TH_FOR(dtype, clear_rows, j->out.shape[2] - of.rows, out.width,
+           (void *)(out.data + of.rows * out.ld * size), out.ld);
   if (!of.rows) return;
   pair_up(j, of, j->scale, of_head(j, &j->q, head), of_head(j, &j->k, head), p);
   if (j->bias.data) add_bias(j, head, of, p);
