@@ -11,6 +11,9 @@ static inline void *th_at(const th_tensor *tensor, int64_t index) {
   return (char *)tensor->data + index * (int64_t)th_dtype_size(tensor->dtype);
 }
 
+/* th_tensor_of where it is wanted: a struct that was just written in pieces is slow to copy as a whole. */
+void th_tensor_lay_out(th_tensor *made, void *data, th_dtype dtype, int ndim, const int64_t *shape);
+
 /* ---- strided loops --------------------------------------------------------------------------- */
 
 /* One innermost run: n elements of each operand, with strides in elements. */
