@@ -6,13 +6,14 @@
 #include "kernels.h"
 #include "vecmath.h"
 
-#define DOT_ROWS 4 /* of a, at most, whose sums are made together */
-/* Sums that the processor's registers hold: 32 of them with AVX-512, else 16. */
+/* Sums that are made together: as many as registers hold, 32 of them with AVX-512, else 16. */
 #if TH_VECTOR_BYTES == 64
 #define DOT_SUMS 16
 #else
 #define DOT_SUMS 8
 #endif
+#define DOT_ROWS 4 /* of a, at most, and so many of b beside them: with 8, m = 1 is slower */
+#define DOT_COLUMNS(rows) ((rows)*4 <= DOT_SUMS ? 4 : 2)
 
 #ifdef __clang__
 #define UNROLL

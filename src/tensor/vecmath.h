@@ -174,11 +174,11 @@ TH_DEFINE_LANE_REDUCTION(th_vf, float, TH_VF_LANES)
 TH_DEFINE_LANE_REDUCTION(th_vd, double, TH_VD_LANES)
 #endif
 
-/* Sums of neighbouring lanes: those of x, then those of y. */
-#define TH_EVERY_OTHER_2(from) from, from + 2
-#define TH_EVERY_OTHER_4(from) TH_EVERY_OTHER_2(from), TH_EVERY_OTHER_2(from + 4)
-#define TH_EVERY_OTHER_8(from) TH_EVERY_OTHER_4(from), TH_EVERY_OTHER_4(from + 8)
-#define TH_EVERY_OTHER_16(from) TH_EVERY_OTHER_8(from), TH_EVERY_OTHER_8(from + 16)
+/* pairs: sums of neighbouring lanes, those of x, then those of y. */
+#define TH_EVERY_OTHER_2(from) (from), (from) + 2
+#define TH_EVERY_OTHER_4(from) TH_EVERY_OTHER_2(from), TH_EVERY_OTHER_2((from) + 4)
+#define TH_EVERY_OTHER_8(from) TH_EVERY_OTHER_4(from), TH_EVERY_OTHER_4((from) + 8)
+#define TH_EVERY_OTHER_16(from) TH_EVERY_OTHER_8(from), TH_EVERY_OTHER_8((from) + 16)
 #define TH_DEFINE_LANE_PAIRS(vector, lanes) \
   static inline vector vector##_pairs(vector x, vector y) { \
     return __builtin_shufflevector(x, y, TH_EVERY_OTHER_##lanes(0)) + \
