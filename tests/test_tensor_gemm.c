@@ -103,6 +103,67 @@ Test(gemm, small_products_equal_the_triple_loop_at_every_edge_of_their_tiles) {
     }
 }
 
+/* Few rows by a transposed matrix: rows from one to a few more than are few, columns and terms about whole vectors. */
+Test(gemm, few_rows_by_a_transposed_matrix_equal_the_triple_loop) {
+  static const int64_t columns[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 48},
+                       deep[] = {1, 2, 3, 7, 8, 15, 16, 17, 33, 64, 100};
+  for (int t = 0; t < 2; t++)
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+      for (size_t j = 0; j < sizeof deep / sizeof *deep; j++) {
+        desk d = desk_open();
+        int64_t m = 1 + (int64_t)(i + j) % 9, n = columns[i], k = deep[j];
+        th_tensor a = matrix(&d, types[t], false, 1, m, k), b = matrix(&d, types[t], true, 1, k, n),
+                  c = matrix(&d, types[t], false, 1, m, n);
+        char what[64];
+        snprintf(what, sizeof what, "%s [%d,%d] x [%d,%d]'", th_dtype_name(types[t]), (int)m, (int)k, (int)n,
+                 (int)k);
+        check_product(&d, j % 2 ? 1 : -0.5, &a, &b, (double)(i % 3) / 2, &c, what);
+        desk_close(&d);
+      }
+}
+
+/* A batch of one says what the same row says in a larger batch, to the last bit, while rows are few. */
+Test(gemm, a_row_by_a_transposed_matrix_does_not_depend_on_the_rows_beside_it) {
+  for (int t = 0; t < 2; t++) {
+    desk d = desk_open();
+    th_tensor a = matrix(&d, types[t], false, 1, 7, 75), b = matrix(&d, types[t], true, 1, 75, 37);
+    th_tensor all = matrix(&d, types[t], false, 1, 7, 37);
+    th_k_matmul(NULL, 1, &a, &b, 0, &all);
+    for (int64_t first = 0; first < 7; first++)
+      for (int64_t m = 1; first + m <= 7; m++) {
+        th_tensor some, wanted, made = matrix(&d, types[t], false, 1, m, 37);
+        cr_assert(th_view_slice(&some, &a, 1, first, first + m) &&
+                  th_view_slice(&wanted, &all, 1, first, first + m));
+        th_k_matmul(NULL, 1, &some, &b, 0, &made);
+        expect_near(&made, &wanted, 0, "some rows");
+      }
+    desk_close(&d);
+  }
+}
+
+static double ended(double y, const th_tensor *bias, int64_t column, bool relu) {
+  if (bias) y += th_tensor_get(bias, column);
+  return relu && y < 0 ? 0 : y;
+}
+
+Test(gemm, few_rows_end_with_a_bias_and_nothing_below_0) {
+  for (int c = 0; c < 8; c++)
+    for (int64_t m = 1; m < 10; m++) {
+      desk d = desk_open();
+      th_tensor a = desk_uniform(&d, types[c & 1], -1, 1, SHAPE(m, 20)),
+                w = desk_uniform(&d, types[c & 1], -1, 1, SHAPE(21, 20));
+      th_tensor bias = desk_uniform(&d, types[c & 1], -1, 1, SHAPE(21)),
+                made = desk_zeros(&d, types[c & 1], SHAPE(m, 21)), b;
+      double wanted[9 * 21];
+      cr_assert(th_view_permute(&b, &w, (int[]){1, 0}));
+      plain_product(1, &a, &b, 0, &made, wanted);
+      for (int64_t i = 0; i < m * 21; i++) wanted[i] = ended(wanted[i], c & 2 ? &bias : NULL, i % 21, c & 4);
+      th_k_linear(NULL, &a, &b, c & 2 ? &bias : NULL, c & 4, &made);
+      expect_values(&made, m * 21, wanted, c & 1 ? 1e-14 : 2e-5, "ended");
+      desk_close(&d);
+    }
+}
+
 /* Columns so far apart that they are laid side by side first. */
 Test(gemm, a_wide_transposed_matrix_equals_the_triple_loop) {
   for (int t = 0; t < 2; t++) {

@@ -163,6 +163,22 @@ Test(vecmath_lanes, arrays_may_begin_at_any_address) {
   }
 }
 
+#define EXPECT_PAIRS(vector, element, lanes) \
+  do { \
+    vector x, y; \
+    for (int i = 0; i < (lanes); i++) x[i] = (element)i, y[i] = (element)(100 * i); \
+    vector made = vector##_pairs(x, y); \
+    for (int i = 0; i < (lanes) / 2; i++) { \
+      cr_expect(made[i] == x[2 * i] + x[2 * i + 1]); \
+      cr_expect(made[(lanes) / 2 + i] == y[2 * i] + y[2 * i + 1]); \
+    } \
+  } while (0)
+
+Test(vecmath_lanes, pairs_are_the_sums_of_neighbours) {
+  EXPECT_PAIRS(th_vf, float, TH_VF_LANES);
+  EXPECT_PAIRS(th_vd, double, TH_VD_LANES);
+}
+
 /* ---- special values ---- */
 
 static float one_f32(const function *f, float x) {

@@ -13,11 +13,12 @@ static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *k, co
   bool fits = q->ndim == 4 && k->ndim == 4 && v->ndim == 4 && q->shape[3] == k->shape[3] &&
               k->shape[2] == v->shape[2];
   for (int i = 0; fits && i < 2; i++) fits = q->shape[i] == k->shape[i] && k->shape[i] == v->shape[i];
-  th_shape_text(a, q), th_shape_text(b, k), th_shape_text(c, v);
   if (!fits)
-    return th_fail(out, TH_ESHAPE, "q %s, k %s, v %s: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", a, b, c);
+    return th_fail(out, TH_ESHAPE, "q %s, k %s, v %s: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]",
+                   th_shape_text(a, q), th_shape_text(b, k), th_shape_text(c, v));
   if (s->causal && q->shape[2] != k->shape[2])
-    return th_fail(out, TH_ESHAPE, "q %s, k %s: causal, it wants as many queries as keys", a, b);
+    return th_fail(out, TH_ESHAPE, "q %s, k %s: causal, it wants as many queries as keys",
+                   th_shape_text(a, q), th_shape_text(b, k));
   int64_t wanted[] = {q->shape[0], q->shape[1], q->shape[3], v->shape[3] + 1};
   th_tensor like = th_tensor_of(NULL, q->dtype, 4, wanted);
   if (!s->state) return true;

@@ -36,19 +36,20 @@ static void multiply(th_pool *pool, const th_tensor *a, const th_tensor *b, doub
 static bool matmul_forward(th_var *out) {
   const th_tensor *a = &out->in[0]->value, *b = &out->in[1]->value;
   char ta[TH_SHAPE_TEXT], tb[TH_SHAPE_TEXT];
-  th_shape_text(ta, a), th_shape_text(tb, b);
   if (a->ndim < 2 || b->ndim < 2)
-    return th_fail(out, TH_ESHAPE, "%s x %s: both need at least two axes", ta, tb);
+    return th_fail(out, TH_ESHAPE, "%s x %s: both need at least two axes", th_shape_text(ta, a),
+                   th_shape_text(tb, b));
   int64_t k = a->shape[a->ndim - 1], other = b->shape[b->ndim - 2];
   if (k != other)
-    return th_fail(out, TH_ESHAPE, "%s x %s: inner sizes %lld and %lld differ", ta, tb, (long long)k,
-                   (long long)other);
+    return th_fail(out, TH_ESHAPE, "%s x %s: inner sizes %lld and %lld differ", th_shape_text(ta, a),
+                   th_shape_text(tb, b), (long long)k, (long long)other);
   th_tensor outer_a = *a, outer_b = *b;
   outer_a.ndim -= 2, outer_b.ndim -= 2;
   int ndim;
   int64_t shape[TH_MAX_DIMS + 2];
   if (!th_broadcast_shape(&outer_a, &outer_b, &ndim, shape))
-    return th_fail(out, TH_ESHAPE, "%s x %s: leading sizes must be equal or 1", ta, tb);
+    return th_fail(out, TH_ESHAPE, "%s x %s: leading sizes must be equal or 1", th_shape_text(ta, a),
+                   th_shape_text(tb, b));
   shape[ndim] = a->shape[a->ndim - 2];
   shape[ndim + 1] = b->shape[b->ndim - 1];
   if (!th_make(out, ndim + 2, shape)) return false;
@@ -100,16 +101,17 @@ static bool linear(th_var *out, bool relu) {
   const th_tensor *x = &out->in[0]->value, *w = &out->in[1]->value,
                   *b = out->inputs > 2 ? &out->in[2]->value : NULL;
   char tx[TH_SHAPE_TEXT], tw[TH_SHAPE_TEXT], tb[TH_SHAPE_TEXT];
-  th_shape_text(tx, x), th_shape_text(tw, w);
   if (x->ndim < 1 || w->ndim != 2)
-    return th_fail(out, TH_ESHAPE, "%s with weight %s: want [..,in] and [out,in]", tx, tw);
+    return th_fail(out, TH_ESHAPE, "%s with weight %s: want [..,in] and [out,in]", th_shape_text(tx, x),
+                   th_shape_text(tw, w));
   int last = x->ndim - 1;
   if (x->shape[last] != w->shape[1])
-    return th_fail(out, TH_ESHAPE, "%s with weight %s: input sizes %lld and %lld differ", tx, tw,
-                   (long long)x->shape[last], (long long)w->shape[1]);
+    return th_fail(out, TH_ESHAPE, "%s with weight %s: input sizes %lld and %lld differ",
+                   th_shape_text(tx, x), th_shape_text(tw, w), (long long)x->shape[last],
+                   (long long)w->shape[1]);
   if (b && (b->ndim != 1 || b->shape[0] != w->shape[0]))
-    return th_fail(out, TH_ESHAPE, "bias %s with weight %s: want [%lld]", th_shape_text(tb, b), tw,
-                   (long long)w->shape[0]);
+    return th_fail(out, TH_ESHAPE, "bias %s with weight %s: want [%lld]", th_shape_text(tb, b),
+                   th_shape_text(tw, w), (long long)w->shape[0]);
   int64_t shape[TH_MAX_DIMS];
   memcpy(shape, x->shape, sizeof shape);
   shape[last] = w->shape[0];

@@ -21,12 +21,13 @@ static bool check_shapes(th_var *out, const th_tensor *q, const th_tensor *k, co
   char a[TH_SHAPE_TEXT], b[TH_SHAPE_TEXT], c[TH_SHAPE_TEXT];
   bool fits = q->ndim == 4 && k->ndim == 4 && v->ndim == 4 && q->shape[3] == k->shape[3] &&
               k->shape[2] == v->shape[2] && q->shape[0] == k->shape[0] && q->shape[0] == v->shape[0];
-  th_shape_text(a, q), th_shape_text(b, k), th_shape_text(c, v);
   if (!fits)
-    return th_fail(out, TH_ESHAPE, "q %s, k %s, v %s: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]", a, b, c);
+    return th_fail(out, TH_ESHAPE, "q %s, k %s, v %s: want [B,H,Tq,D], [B,H,Tk,D], [B,H,Tk,V]",
+                   th_shape_text(a, q), th_shape_text(b, k), th_shape_text(c, v));
   if (!divides(k->shape[1], q->shape[1]) || !divides(v->shape[1], q->shape[1]))
     return th_fail(out, TH_ESHAPE,
-                   "q %s, k %s, v %s: the heads of keys and of values must divide those of queries", a, b, c);
+                   "q %s, k %s, v %s: the heads of keys and of values must divide those of queries",
+                   th_shape_text(a, q), th_shape_text(b, k), th_shape_text(c, v));
   scores[0] = q->shape[0], scores[1] = q->shape[1], scores[2] = q->shape[2], scores[3] = k->shape[2];
   return true;
 }

@@ -23,6 +23,7 @@ struct th_tape {
   th_var *last, *marked; /* the newest var, and the one at the mark */
   bool recording, training, anomaly, releasing;
   bool released;   /* a backward gave values back */
+  bool graded;     /* a var has a gradient, or had one */
   th_kept **taken; /* where th_keep notes what it hands out; NULL: nowhere */
   uint64_t seed, step, draws;
   int64_t first_row, rows; /* of a batch, on this tape; rows 0: all */
@@ -58,7 +59,7 @@ void th_tape_reset(th_tape *tape) {
   th_arena_reset(tape->arena);
   tape->last = tape->marked = NULL;
   tape->error.status = TH_OK;
-  tape->located = tape->released = false;
+  tape->located = tape->released = tape->graded = false;
   tape->taken = NULL;
   tape->draws = 0;
   tape->inner_peak = 0;
@@ -67,8 +68,9 @@ void th_tape_reset(th_tape *tape) {
 
 /* Of all that ops made; a leaf keeps its own. */
 static void clear_gradients(th_tape *tape) {
-  for (th_var *v = tape->last; v; v = v->previous)
+  for (th_var *v = tape->graded ? tape->last : NULL; v; v = v->previous)
     if (v->op) v->grad.data = NULL;
+  tape->graded = false;
 }
 
 void th_tape_mark(th_tape *tape) {
@@ -209,7 +211,7 @@ bool th_keep_tensor(th_tape *tape, th_tensor *made, th_dtype dtype, int ndim, co
     return false;
   }
   void *data = th_keep(tape, (size_t)th_shape_count(ndim, shape) * th_dtype_size(dtype));
-  *made = th_tensor_of(data, dtype, ndim, shape);
+  th_tensor_lay_out(made, data, dtype, ndim, shape);
   return data != NULL;
 }
 
@@ -243,6 +245,7 @@ th_tensor *th_grad_first(th_var *x, bool *first) {
   *first = false;
   if (!x->needs_grad) return NULL;
   if (x->grad.data) return &x->grad;
+  x->tape->graded = true;
   th_var *whole = x->base ? x->base : x;
   if (!whole->grad.data) {
     *first = th_tensor_count(&x->value) == th_tensor_count(&whole->value); /* a view has each element once */
@@ -301,9 +304,10 @@ bool th_make_over(th_var *out, th_var *x) {
 
 /* ---- leaves -------------------------------------------------------------------------------------------- */
 
-static th_var *new_var(th_tape *tape) {
+/* And behind it `more` bytes. */
+static th_var *new_var(th_tape *tape, size_t more) {
   if (tape->error.status) return &tape->failed;
-  th_var *var = th_keep(tape, sizeof *var);
+  th_var *var = th_keep(tape, sizeof *var + more);
   if (!var) return &tape->failed;
   *var = (th_var){.tape = tape};
   return var;
@@ -317,7 +321,7 @@ static void link_var(th_var *var) {
 static bool is_real(th_dtype dtype) { return dtype == TH_F32 || dtype == TH_F64; }
 
 th_var *th_constant(th_tape *tape, const th_tensor *value) {
-  th_var *leaf = new_var(tape);
+  th_var *leaf = new_var(tape, 0);
   if (leaf == &tape->failed) return leaf;
   leaf->value = *value;
   if (!is_real(value->dtype)) {
@@ -405,16 +409,14 @@ th_var *(th_apply)(const th_op *op, int inputs, th_var *const *in, const void *s
   th_tape *tape = in[0]->tape;
   for (int i = 1; i < inputs; i++)
     if (in[i]->tape->error.status) tape = in[i]->tape;
-  th_var *out = new_var(tape);
+  size_t settings_room = (settings_bytes + sizeof *in - 1) / sizeof *in * sizeof *in;
+  th_var *out = new_var(tape, settings_room + (size_t)inputs * sizeof *in);
   if (out == &tape->failed) return out;
   out->op = op;
   out->inputs = inputs;
-  out->in = th_keep(tape, (size_t)inputs * sizeof *out->in);
-  void *copy = th_keep(tape, settings_bytes);
-  if (!out->in || !copy) return &tape->failed;
-  memcpy(out->in, in, (size_t)inputs * sizeof *out->in);
-  if (settings_bytes) memcpy(copy, settings, settings_bytes);
-  out->settings = copy;
+  out->settings = out + 1;
+  if (settings_bytes) memcpy(out + 1, settings, settings_bytes);
+  out->in = memcpy((char *)(out + 1) + settings_room, in, (size_t)inputs * sizeof *in);
   if (!inputs_fit(out)) return &tape->failed;
   th_kept **list = note_in(tape, &out->kept);
   th_profile_begin_op(tape->profile, out, false);

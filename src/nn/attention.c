@@ -250,6 +250,12 @@ th_var *th_nn_attention_step(const th_nn_attention *layer, th_nn_cache *cache, t
   if (!layer->heads) return bias_alone(layer, x);
   if (refuses_tap(layer, x->tape, tap)) return x;
   if (is_linear(layer)) return step_with_sums(layer, cache, x);
-  th_nn_attention_remember(layer, cache, x, NULL);
-  return th_nn_attention_recall(layer, cache, x, &(th_mask){.causal = true}, tap);
+  th_seen seen = {0};
+  th_nn_project(layer, x, NULL, x, NULL, &seen);
+  seen.query = th_nn_positions_turn(layer->positions, seen.query, cache->length);
+  seen.key = th_nn_positions_turn(layer->positions, seen.key, cache->length);
+  append(cache, &seen);
+  if (th_tape_error(x->tape)) return x;
+  seen_of_cache(layer, cache, x->tape, x->value.shape[1], &seen);
+  return attend(layer, &seen, NULL, &(th_mask){.causal = true}, tap);
 }

@@ -17,8 +17,8 @@ void th_blas_one_thread(void) {
 void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
              double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
              int64_t ldc) {
-  if (th_gemm_in_tiles(transpose_b, m, n)) {
-    th_gemm_tiles(dtype, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, NULL);
+  if (th_gemm_is_own(transpose_a, transpose_b, m, n)) {
+    th_gemm_own(dtype, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, NULL);
     return;
   }
   enum CBLAS_TRANSPOSE ta = transpose_a ? CblasTrans : CblasNoTrans,
@@ -34,8 +34,8 @@ void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int6
 static void gemm_ended(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                        const void *a, int64_t lda, const void *b, int64_t ldb, void *c, int64_t ldc,
                        const th_ending *ending) {
-  if (th_gemm_in_tiles(transpose_b, m, n)) {
-    th_gemm_tiles(dtype, transpose_a, transpose_b, m, n, k, 1, a, lda, b, ldb, 0, c, ldc, ending);
+  if (th_gemm_is_own(transpose_a, transpose_b, m, n)) {
+    th_gemm_own(dtype, transpose_a, transpose_b, m, n, k, 1, a, lda, b, ldb, 0, c, ldc, ending);
     return;
   }
   if (k) th_gemm(dtype, transpose_a, transpose_b, m, n, k, 1, a, lda, b, ldb, 0, c, ldc);

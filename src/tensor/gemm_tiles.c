@@ -95,15 +95,20 @@ static int blas_bytes(void) {
   return bytes;
 }
 
-/* With longer vectors than the BLAS's always; with shorter ones, as in a build for any processor, never. */
-bool th_gemm_in_tiles(bool transpose_b, int64_t m, int64_t n) {
-  if (transpose_b && m < FEW_ROWS) return false;
+/* Few rows by a transposed b always; else with longer vectors than the BLAS's always, and with shorter ones, as in a build for any
+ * processor, never. */
+bool th_gemm_is_own(bool transpose_a, bool transpose_b, int64_t m, int64_t n) {
+  if (transpose_b && m < FEW_ROWS) return !transpose_a;
   return TH_VECTOR_BYTES > blas_bytes() || (TH_VECTOR_BYTES == blas_bytes() && n <= COLUMNS_MOST);
 }
 
-void th_gemm_tiles(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                   double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
-                   int64_t ldc, const th_ending *ending) {
+void th_gemm_own(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                 double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
+                 int64_t ldc, const th_ending *ending) {
+  if (transpose_b && m < FEW_ROWS) {
+    th_gemm_rows(dtype, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, ending);
+    return;
+  }
   int64_t a_row = transpose_a ? 1 : lda, a_column = transpose_a ? lda : 1, b_row = transpose_b ? 1 : ldb,
           b_column = transpose_b ? ldb : 1;
   if (dtype == TH_F32)

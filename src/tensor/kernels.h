@@ -11,6 +11,9 @@ static inline void *th_at(const th_tensor *tensor, int64_t index) {
   return (char *)tensor->data + index * (int64_t)th_dtype_size(tensor->dtype);
 }
 
+/* th_tensor_of where it is wanted: a struct that was just written in pieces is slow to copy as a whole. */
+void th_tensor_lay_out(th_tensor *made, void *data, th_dtype dtype, int ndim, const int64_t *shape);
+
 /* ---- strided loops --------------------------------------------------------------------------- */
 
 /* One innermost run: n elements of each operand, with strides in elements. */
@@ -88,11 +91,14 @@ typedef struct th_ending {
   bool relu;
 } th_ending;
 
-/* Whether th_gemm is th_gemm_tiles, which is our own, or the BLAS's. */
-bool th_gemm_in_tiles(bool transpose_b, int64_t m, int64_t n);
-void th_gemm_tiles(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                   double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
-                   int64_t ldc, const th_ending *ending);
+/* Whether th_gemm is th_gemm_own or the BLAS's. */
+bool th_gemm_is_own(bool transpose_a, bool transpose_b, int64_t m, int64_t n);
+void th_gemm_own(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                 double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
+                 int64_t ldc, const th_ending *ending);
+/* c = f(alpha a b' + beta c) of few rows: th_gemm_own where b is transposed and a is not. */
+void th_gemm_rows(th_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, const void *a, int64_t lda,
+                  const void *b, int64_t ldb, double beta, void *c, int64_t ldc, const th_ending *ending);
 /* c [m,n] is ended so, after a product. */
 void th_end_product(th_dtype dtype, int64_t m, int64_t n, void *c, int64_t ldc, const th_ending *ending);
 /* c = alpha op(a) op(b) + beta c: one plain call on the caller's thread. [m,k] x [k,n] */

@@ -1,4 +1,4 @@
-#include "tapehead/tensor.h"
+#include "kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,14 +24,19 @@ const char *th_dtype_name(th_dtype dtype) {
   return "?";
 }
 
-th_tensor th_tensor_of(void *data, th_dtype dtype, int ndim, const int64_t *shape) {
-  th_tensor tensor = {.dtype = dtype, .ndim = ndim, .data = data};
+void th_tensor_lay_out(th_tensor *made, void *data, th_dtype dtype, int ndim, const int64_t *shape) {
   int64_t stride = 1;
-  for (int i = ndim - 1; i >= 0; i--) {
-    tensor.shape[i] = shape[i];
-    tensor.stride[i] = stride;
-    stride *= shape[i];
+  made->data = data, made->dtype = dtype, made->ndim = ndim;
+  for (int i = TH_MAX_DIMS - 1; i >= 0; i--) {
+    made->shape[i] = i < ndim ? shape[i] : 0;
+    made->stride[i] = i < ndim ? stride : 0;
+    if (i < ndim) stride *= shape[i];
   }
+}
+
+th_tensor th_tensor_of(void *data, th_dtype dtype, int ndim, const int64_t *shape) {
+  th_tensor tensor;
+  th_tensor_lay_out(&tensor, data, dtype, ndim, shape);
   return tensor;
 }
 

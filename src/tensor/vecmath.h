@@ -238,5 +238,25 @@ static inline th_vf th_vf_erf(th_vf x) {
 /* In a kernel that each_real.h compiles: the vectors of a row of n elements, the last of which may be a part of one. */
 #define EACH_VECTOR(n, i) for (int64_t i = 0; i < (n); i += LANES)
 #define PART(n, i) ((n) - (i) < LANES ? (n) - (i) : LANES)
+/* pairs: sums of neighbouring lanes, those of x, then those of y. */
+#define TH_EVERY_OTHER_2(from) (from), (from) + 2
+#define TH_EVERY_OTHER_4(from) TH_EVERY_OTHER_2(from), TH_EVERY_OTHER_2((from) + 4)
+#define TH_EVERY_OTHER_8(from) TH_EVERY_OTHER_4(from), TH_EVERY_OTHER_4((from) + 8)
+#define TH_EVERY_OTHER_16(from) TH_EVERY_OTHER_8(from), TH_EVERY_OTHER_8((from) + 16)
+#define TH_DEFINE_LANE_PAIRS(vector, lanes) \
+  static inline vector vector##_pairs(vector x, vector y) { \
+    return __builtin_shufflevector(x, y, TH_EVERY_OTHER_##lanes(0)) + \
+           __builtin_shufflevector(x, y, TH_EVERY_OTHER_##lanes(1)); \
+  }
+#if TH_VECTOR_BYTES == 64
+TH_DEFINE_LANE_PAIRS(th_vf, 16)
+TH_DEFINE_LANE_PAIRS(th_vd, 8)
+#elif TH_VECTOR_BYTES == 32
+TH_DEFINE_LANE_PAIRS(th_vf, 8)
+TH_DEFINE_LANE_PAIRS(th_vd, 4)
+#else
+TH_DEFINE_LANE_PAIRS(th_vf, 4)
+TH_DEFINE_LANE_PAIRS(th_vd, 2)
+#endif
 
 #endif

@@ -1,5 +1,5 @@
 /* Views: the same memory under another shape and other strides. */
-#include "tapehead/tensor.h"
+#include "kernels.h"
 
 #include <string.h>
 
@@ -16,11 +16,11 @@ bool th_view_reshape(th_tensor *view, const th_tensor *of, int ndim, const int64
   }
   if (empty) count = 0;
   if (count != th_tensor_count(of)) return false;
-  th_tensor made = th_tensor_of(of->data, of->dtype, ndim, shape);
   if (count == 0 || th_tensor_is_contiguous(of)) {
-    *view = made;
+    th_tensor_lay_out(view, of->data, of->dtype, ndim, shape);
     return true;
   }
+  th_tensor made = th_tensor_of(of->data, of->dtype, ndim, shape);
   int old = of->ndim - 1, new = ndim - 1;
   while (old >= 0) {
     int64_t run = of->shape[old], stride = of->stride[old];
