@@ -229,7 +229,7 @@ static th_status time_adam(bench *b) {
   th_params *params = th_params_new();
   if (!params) return th_error_set(&b->error, TH_ENOMEM, "no memory");
   for (int i = 0; i < c->in[0].shape[0]; i++) {
-    char name[8];
+    char name[16];
     snprintf(name, sizeof name, "x%d", i);
     th_params_add(params, NULL, name, (th_init){.kind = TH_INIT_NORMAL, .scale = 1}, 2, &c->in[0].shape[1]);
   }
