@@ -683,9 +683,10 @@ static th_tensor run(desk *d, work *w, th_dtype dtype, bool release, th_tensor g
     if (release) in[i] = th_scale(in[i], 1);
   }
   th_var *y = w->c->compute(d->tape, in);
+  th_tensor made = desk_copy(d, TH_F64, &y->value); /* before it is released */
   cr_assert(y->value.dtype == dtype && th_backward(y, &seed) == TH_OK, "%s: %s", w->name,
             th_tape_error(d->tape)->text);
-  return desk_copy(d, TH_F64, &y->value);
+  return made;
 }
 
 static double finite_dot(const th_tensor *a, const th_tensor *b) {
