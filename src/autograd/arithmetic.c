@@ -26,19 +26,8 @@ static bool add_forward(th_var *out) { return broadcast_forward(out, TH_ADD); }
 
 /* The one has out's gradient itself, where that can be; the other a copy, which comes first. */
 static void add_backward(th_var *out) {
-  th_pool *pool = th_tape_pool(out->tape);
-  for (int i = 1; i >= 0; i--) {
-    bool first;
-    if (i == 0 && th_grad_pass(out, out->in[0])) return;
-    if (!th_tensor_same_shape(&out->in[i]->value, &out->value)) {
-      const th_tensor *g = th_grad(out->in[i]);
-      if (g) th_k_axpy(pool, 1, &out->grad, g);
-      continue;
-    }
-    const th_tensor *g = th_grad_first(out->in[i], &first);
-    if (g && first) th_k_copy(pool, &out->grad, g);
-    else if (g) th_k_axpy(pool, 1, &out->grad, g);
-  }
+  th_grad_add(out->in[1], &out->grad);
+  if (!th_grad_pass(out, out->in[0])) th_grad_add(out->in[0], &out->grad);
 }
 
 const th_op th_op_add = {"add", add_forward, add_backward, false};

@@ -32,6 +32,8 @@ uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count);
 
 /* th_grad for who writes every element of it next: `first` says that there is nothing to add to. It is not cleared then. */
 th_tensor *th_grad_first(th_var *x, bool *first);
+/* Adds g, summed where x was broadcast to its shape. False: x wants no gradient, or there is no memory. */
+bool th_grad_add(th_var *x, const th_tensor *g);
 /* Where the tape releases memory: gives out's gradient, which must be needed no more, to its input x, which has none yet.
  * False: it cannot be, and all is as it was. */
 bool th_grad_pass(th_var *out, th_var *x);

@@ -229,16 +229,19 @@ bool th_make_view(th_var *out, th_var *of, const th_tensor *view) {
   return true;
 }
 
-/* Of a var that is no view and has none. */
-static bool make_gradient(th_var *x, bool cleared) {
+/* Of a var that is no view and has none; not cleared. */
+static bool make_gradient(th_var *x) {
   th_tensor made;
   th_kept **list = note_in(x->tape, &x->kept);
   bool kept = th_keep_tensor(x->tape, &made, x->value.dtype, x->value.ndim, x->value.shape);
   x->tape->taken = list;
   if (!kept) return false;
-  if (cleared) memset(made.data, 0, (size_t)th_tensor_count(&made) * th_dtype_size(made.dtype));
   x->grad = made;
   return true;
+}
+
+static void clear_gradient(const th_var *x) {
+  memset(x->grad.data, 0, (size_t)th_tensor_count(&x->grad) * th_dtype_size(x->grad.dtype));
 }
 
 th_tensor *th_grad_first(th_var *x, bool *first) {
@@ -249,7 +252,8 @@ th_tensor *th_grad_first(th_var *x, bool *first) {
   th_var *whole = x->base ? x->base : x;
   if (!whole->grad.data) {
     *first = th_tensor_count(&x->value) == th_tensor_count(&whole->value); /* a view has each element once */
-    if (!make_gradient(whole, !*first)) return NULL;
+    if (!make_gradient(whole)) return NULL;
+    if (!*first) clear_gradient(whole);
   }
   if (x->base) {
     x->grad = x->value;
@@ -261,10 +265,16 @@ th_tensor *th_grad_first(th_var *x, bool *first) {
 th_tensor *th_grad(th_var *x) {
   bool first;
   th_tensor *g = th_grad_first(x, &first);
-  th_var *whole = x->base ? x->base : x;
-  if (g && first)
-    memset(whole->grad.data, 0, (size_t)th_tensor_count(&whole->grad) * th_dtype_size(g->dtype));
+  if (g && first) clear_gradient(x->base ? x->base : x);
   return g;
+}
+
+bool th_grad_add(th_var *x, const th_tensor *g) {
+  bool first = false;
+  const th_tensor *to = th_tensor_same_shape(&x->value, g) ? th_grad_first(x, &first) : th_grad(x);
+  if (to && first) th_k_copy(x->tape->pool, g, to);
+  else if (to) th_k_axpy(x->tape->pool, 1, g, to);
+  return to != NULL;
 }
 
 bool th_grad_pass(th_var *out, th_var *x) {
@@ -453,13 +463,10 @@ static bool seed_root(th_var *root, const th_tensor *seed) {
   if (seed && !th_tensor_same_shape(seed, &root->value))
     return th_fail(root, TH_ESHAPE, "backward: the result is %s, the gradient given %s",
                    th_shape_text(a, &root->value), th_shape_text(b, seed));
-  bool first;
-  const th_tensor *grad = th_grad_first(root, &first);
-  if (!grad) return false;
-  if (seed && first) th_k_copy(root->tape->pool, seed, grad);
-  else if (seed) th_k_axpy(root->tape->pool, 1, seed, grad);
-  else th_tensor_set(grad, 0, first ? 1 : 1 + th_tensor_get(grad, 0));
-  return true;
+  if (seed) return th_grad_add(root, seed);
+  const th_tensor *grad = th_grad(root);
+  if (grad) th_tensor_set(grad, 0, 1 + th_tensor_get(grad, 0));
+  return grad != NULL;
 }
 
 /* A view shares its gradient, and has nothing to do, unless it changed what it views. */

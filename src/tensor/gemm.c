@@ -115,8 +115,9 @@ static void cut(product *p, int64_t m, int64_t work) {
   p->pieces = (m + p->rows - 1) / p->rows;
 }
 
-void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, double beta,
-                 const th_tensor *c) {
+/* c = alpha a b + beta c, over the batch; or with an ending, c = f(a b + bias), of one matrix. */
+static void multiply(th_pool *pool, product p) {
+  const th_tensor *a = p.a, *b = p.b, *c = p.c;
   int64_t m = c->shape[c->ndim - 2], n = c->shape[c->ndim - 1], k = a->shape[a->ndim - 1], batches = 1;
   bool sums = false; /* do several batches fall on one matrix of c? */
   for (int i = 0; i < c->ndim - 2; i++) {
@@ -124,7 +125,6 @@ void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tenso
     if (c->shape[i] > 1 && c->stride[i] == 0) sums = true;
   }
   if (batches == 0 || m == 0 || n == 0) return;
-  product p = {.a = a, .b = b, .c = c, .alpha = alpha, .beta = beta};
   if (!layout_of(a, &p.la) || !layout_of(b, &p.lb) || !layout_of(c, &p.lc)) return; /* see th_is_matrix */
   th_blas_one_thread();
   cut(&p, m, m * n * k);
@@ -137,14 +137,13 @@ void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tenso
     th_parallel(p.pieces > 1 ? pool : NULL, p.pieces, product_piece, &p);
 }
 
+void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, double beta,
+                 const th_tensor *c) {
+  multiply(pool, (product){.a = a, .b = b, .c = c, .alpha = alpha, .beta = beta});
+}
+
 void th_k_linear(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *bias, bool relu,
                  const th_tensor *c) {
-  int64_t m = c->shape[0], n = c->shape[1], k = a->shape[1];
   th_ending ending = {bias ? bias->data : NULL, relu};
-  product p = {.a = a, .b = b, .c = c, .alpha = 1, .ending = &ending};
-  if (m == 0 || n == 0 || !layout_of(a, &p.la) || !layout_of(b, &p.lb)) return; /* see th_is_matrix */
-  p.lc = (layout){false, n};
-  th_blas_one_thread();
-  cut(&p, m, m * n * k);
-  th_parallel(p.pieces > 1 ? pool : NULL, p.pieces, product_piece, &p);
+  multiply(pool, (product){.a = a, .b = b, .c = c, .alpha = 1, .ending = &ending});
 }
