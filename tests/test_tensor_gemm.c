@@ -164,13 +164,40 @@ Test(gemm, few_rows_end_with_a_bias_and_nothing_below_0) {
     }
 }
 
-/* Columns so far apart that they are laid side by side first. */
-Test(gemm, a_wide_transposed_matrix_equals_the_triple_loop) {
+/* Rows, columns and terms enough that both factors are packed, and more than a block of each, whichever the BLAS would be. */
+Test(gemm, products_in_packed_tiles_equal_the_triple_loop) {
+  static const int64_t sizes[][3] = {{33, 257, 300}, {279, 135, 131}, {530, 40, 140}};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+    for (int c = 0; c < 8; c++) {
+      desk d = desk_open();
+      th_dtype dtype = types[c >> 2];
+      int64_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
+      char what[64];
+      snprintf(what, sizeof what, "%s [%d,%d] x [%d,%d], transposed a %d b %d", th_dtype_name(dtype), (int)m,
+               (int)k, (int)k, (int)n, c & 1, c >> 1 & 1);
+      th_tensor a = matrix(&d, dtype, c & 1, 1, m, k), b = matrix(&d, dtype, c & 2, 1, k, n),
+                made = matrix(&d, dtype, false, 1, m, n);
+      double *wanted = desk_bytes(&d, m * n * (int64_t)sizeof *wanted);
+      plain_product(0.5, &a, &b, 2, &made, wanted);
+      th_gemm_own(dtype, c & 1, c & 2, m, n, k, 0.5, a.data, c & 1 ? m : k, b.data, c & 2 ? k : n, 2,
+                  made.data, n, NULL);
+      expect_values(&made, m * n, wanted, dtype == TH_F32 ? 3e-4 : 3e-13, what);
+      desk_close(&d);
+    }
+}
+
+Test(gemm, pieces_of_columns_end_with_their_part_of_the_bias) {
   for (int t = 0; t < 2; t++) {
     desk d = desk_open();
-    th_tensor a = matrix(&d, types[t], true, 1, 700, 300), b = matrix(&d, types[t], false, 1, 300, 19),
-              c = matrix(&d, types[t], false, 1, 700, 19);
-    check_product(&d, 1, &a, &b, 1, &c, "wide");
+    th_tensor a = desk_uniform(&d, types[t], -1, 1, SHAPE(40, 300)),
+              b = desk_uniform(&d, types[t], -1, 1, SHAPE(300, 310)),
+              bias = desk_uniform(&d, types[t], -9, 9, SHAPE(310)),
+              made = desk_zeros(&d, types[t], SHAPE(40, 310));
+    double *wanted = desk_bytes(&d, 40 * 310 * (int64_t)sizeof *wanted);
+    plain_product(1, &a, &b, 0, &made, wanted);
+    for (int64_t i = 0; i < 40 * 310; i++) wanted[i] = ended(wanted[i], &bias, i % 310, true);
+    th_k_linear(NULL, &a, &b, &bias, true, &made);
+    expect_values(&made, 40 * 310, wanted, t ? 1e-12 : 3e-4, "ended");
     desk_close(&d);
   }
 }

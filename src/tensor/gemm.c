@@ -5,8 +5,8 @@
 #include <string.h>
 
 #define PIECE_WORK (1 << 19) /* multiply-adds worth a thread of their own: some ten microseconds */
-#define PIECES_MAX 8         /* more would pack the other operand too often */
-#define PIECE_ROWS 16        /* a piece is whole register tiles of the BLAS kernels */
+#define PIECES_MAX 8         /* more would pack the factors too often */
+#define PIECE_SIDE 16        /* a piece is whole register tiles of the BLAS kernels */
 
 const char *th_blas_kernels(void) { return openblas_get_corename(); }
 
@@ -72,8 +72,8 @@ typedef struct {
   const th_tensor *a, *b, *c;
   layout la, lb, lc;
   double alpha, beta;
-  int64_t first_batch, pieces, rows; /* rows of c in a piece */
-  const th_ending *ending;           /* or NULL; c is not transposed */
+  int64_t first_batch, down, across, rows, columns; /* pieces of a matrix, and of c in each */
+  const th_ending *ending;                          /* or NULL; c is not transposed */
 } product;
 
 static char *batch_data(const th_tensor *x, int64_t batch) {
@@ -87,18 +87,23 @@ static char *batch_data(const th_tensor *x, int64_t batch) {
 
 static void product_piece(void *context, int64_t index) {
   const product *p = context;
-  int64_t batch = p->first_batch + index / p->pieces, row = index % p->pieces * p->rows;
-  int64_t m = p->c->shape[p->c->ndim - 2] - row, n = p->c->shape[p->c->ndim - 1],
+  int64_t batch = p->first_batch + index / (p->down * p->across), row = index / p->across % p->down * p->rows,
+          column = index % p->across * p->columns;
+  int64_t m = p->c->shape[p->c->ndim - 2] - row, n = p->c->shape[p->c->ndim - 1] - column,
           k = p->a->shape[p->a->ndim - 1];
   if (m > p->rows) m = p->rows;
+  if (n > p->columns) n = p->columns;
   int64_t size = (int64_t)th_dtype_size(p->c->dtype);
   char *a = batch_data(p->a, batch) + row * (p->la.transposed ? 1 : p->la.ld) * size;
-  char *b = batch_data(p->b, batch);
-  char *c = batch_data(p->c, batch) + row * (p->lc.transposed ? 1 : p->lc.ld) * size;
-  if (p->ending)
+  char *b = batch_data(p->b, batch) + column * (p->lb.transposed ? p->lb.ld : 1) * size;
+  char *c =
+      batch_data(p->c, batch) + (p->lc.transposed ? row + column * p->lc.ld : row * p->lc.ld + column) * size;
+  if (p->ending) {
+    th_ending ending = *p->ending;
+    if (ending.bias) ending.bias = (const char *)ending.bias + column * size;
     gemm_ended(p->c->dtype, p->la.transposed, p->lb.transposed, m, n, k, a, p->la.ld, b, p->lb.ld, c,
-               p->lc.ld, p->ending);
-  else if (p->lc.transposed) /* c' = b' a' */
+               p->lc.ld, &ending);
+  } else if (p->lc.transposed) /* c' = b' a' */
     th_gemm(p->c->dtype, !p->lb.transposed, !p->la.transposed, n, m, k, p->alpha, b, p->lb.ld, a, p->la.ld,
             p->beta, c, p->lc.ld);
   else
@@ -106,13 +111,19 @@ static void product_piece(void *context, int64_t index) {
             p->beta, c, p->lc.ld);
 }
 
-static void cut(product *p, int64_t m, int64_t work) {
-  int64_t pieces = work / PIECE_WORK;
-  if (pieces > PIECES_MAX) pieces = PIECES_MAX;
-  if (pieces < 1) pieces = 1;
-  p->rows = (m + pieces - 1) / pieces;
-  if (pieces > 1) p->rows = (p->rows + PIECE_ROWS - 1) / PIECE_ROWS * PIECE_ROWS;
-  p->pieces = (m + p->rows - 1) / p->rows;
+static int64_t side(int64_t size, int64_t pieces) {
+  int64_t rounded = (size + pieces - 1) / pieces;
+  return pieces == 1 ? size : (rounded + PIECE_SIDE - 1) / PIECE_SIDE * PIECE_SIDE;
+}
+
+/* Halves of the longer side, and halves of those. */
+static void cut(product *p, int64_t m, int64_t n, int64_t work) {
+  int64_t down = 1, across = 1;
+  while (down * across < PIECES_MAX && work / (2 * down * across) >= PIECE_WORK)
+    if (m / down >= n / across) down *= 2;
+    else across *= 2;
+  p->rows = side(m, down), p->columns = side(n, across);
+  p->down = (m + p->rows - 1) / p->rows, p->across = (n + p->columns - 1) / p->columns;
 }
 
 /* c = alpha a b + beta c, over the batch; or with an ending, c = f(a b + bias), of one matrix. */
@@ -127,14 +138,15 @@ static void multiply(th_pool *pool, product p) {
   if (batches == 0 || m == 0 || n == 0) return;
   if (!layout_of(a, &p.la) || !layout_of(b, &p.lb) || !layout_of(c, &p.lc)) return; /* see th_is_matrix */
   th_blas_one_thread();
-  cut(&p, m, m * n * k);
+  cut(&p, m, n, m * n * k);
+  int64_t pieces = p.down * p.across;
   if (!sums) {
     bool small = batches * m * n * k < PIECE_WORK;
-    th_parallel(small ? NULL : pool, batches * p.pieces, product_piece, &p);
+    th_parallel(small ? NULL : pool, batches * pieces, product_piece, &p);
     return;
   }
   for (; p.first_batch < batches; p.first_batch++)
-    th_parallel(p.pieces > 1 ? pool : NULL, p.pieces, product_piece, &p);
+    th_parallel(pieces > 1 ? pool : NULL, pieces, product_piece, &p);
 }
 
 void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, double beta,

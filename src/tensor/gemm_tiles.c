@@ -14,9 +14,19 @@
 #define TILE_ROWS 6
 #endif
 #define DEEP 256 /* terms of a sum in one go: so much of b stays in the first cache */
-#define GATHERED \
-  64 /* rows of a transposed a that are laid side by side, where they are more than FAR apart */
-#define FAR 512
+/* Where it is worth the time, a is packed first: HEIGHT rows beside each other, in blocks of so many rows that the second cache
+ * holds one while columns of b go by. */
+#define PACKED_BYTES (1 << 18)
+#define PACKED_MOST (PACKED_BYTES / (int)sizeof(REAL) / DEEP / HEIGHT * HEIGHT)
+#define HEIGHT (2 * TILE_ROWS)
+/* Worth it from so many rows, terms and columns on; less columns do where rows of a transposed a lie FAR elements apart. */
+#define PACKED_ROWS 32
+#define PACKED_TERMS 128
+#define PACKED_COLUMNS 256
+#define FAR 256
+#define FAR_COLUMNS 128
+/* Rows of b further apart than so many elements fall on few places of a cache, so that they are packed, too. */
+#define NEAR 128
 
 #ifdef __clang__
 #define UNROLL
