@@ -28,20 +28,26 @@
 #define OPEN ((uint64_t)1 << 31)
 #define JOINED (OPEN - 1)
 
+/* Neighbouring indices, an equal part of a round's, that one thread is the first to take. Ops mostly go by rows, and so a thread
+ * finds in its cache what it wrote itself an op ago. When a thread is through with its own it takes from others'. */
+typedef struct share {
+  alignas(CACHE_LINE) _Atomic int64_t next; /* the first index not handed out */
+  int64_t end;
+} share;
+
 struct th_pool {
   int threads; /* the caller's among them */
   int started; /* workers that run */
   bool may_spin;
   pthread_t *workers;
+  atomic_int numbered; /* workers that have their number */
+  share *shares;       /* of the caller and of each worker */
 
   /* The round. Written while it is closed and nobody is in it; read by those who joined. */
   th_task *task;
   void *context;
-  int64_t count;
 
   alignas(CACHE_LINE) _Atomic uint64_t state;
-  alignas(CACHE_LINE) _Atomic int64_t next; /* the first index not handed out */
-
   alignas(CACHE_LINE) atomic_bool busy; /* a round is running: another one inside it runs serially */
   atomic_bool stop;
   atomic_bool caller_sleeps;
@@ -125,21 +131,25 @@ static void leave_round(th_pool *pool) {
   pthread_mutex_unlock(&pool->lock);
 }
 
-static void work(th_pool *pool) {
-  int64_t count = pool->count;
-  for (;;) {
-    int64_t index = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-    if (index >= count) return;
-    pool->task(pool->context, index);
+static void work_on(const th_pool *pool, share *of) {
+  while (atomic_load_explicit(&of->next, memory_order_relaxed) < of->end) {
+    int64_t index = atomic_fetch_add_explicit(&of->next, 1, memory_order_relaxed);
+    if (index < of->end) pool->task(pool->context, index);
   }
+}
+
+static void work(th_pool *pool, int thread) {
+  for (int i = thread; i < pool->threads; i++) work_on(pool, &pool->shares[i]);
+  for (int i = 0; i < thread; i++) work_on(pool, &pool->shares[i]);
 }
 
 static void *worker_main(void *argument) {
   th_pool *pool = argument;
-  uint64_t seen = 0; /* the rounds count from 1 */
+  int number = 1 + atomic_fetch_add(&pool->numbered, 1); /* the caller's is 0 */
+  uint64_t seen = 0;                                     /* the rounds count from 1 */
   while (!atomic_load(&pool->stop)) {
     if (join_round(pool, &seen)) {
-      work(pool);
+      work(pool, number);
       leave_round(pool);
     } else if (!spin_until(pool, worker_is_wanted, seen)) {
       sleep_until_wanted(pool, seen);
@@ -153,8 +163,10 @@ static void *worker_main(void *argument) {
 static void open_round(th_pool *pool, int64_t count, th_task *task, void *context) {
   pool->task = task;
   pool->context = context;
-  pool->count = count;
-  atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+  for (int i = 0; i < pool->threads; i++) {
+    atomic_store_explicit(&pool->shares[i].next, count * i / pool->threads, memory_order_relaxed);
+    pool->shares[i].end = count * (i + 1) / pool->threads;
+  }
   uint64_t state = atomic_load(&pool->state);
   atomic_store(&pool->state, state + ROUND_STEP + OPEN);
   int asleep = atomic_load(&pool->sleepers);
@@ -185,7 +197,7 @@ void th_parallel(th_pool *pool, int64_t count, th_task *task, void *context) {
     return;
   }
   open_round(pool, count, task, context);
-  work(pool);
+  work(pool, 0);
   close_round(pool);
   atomic_store(&pool->busy, false);
 }
@@ -216,9 +228,11 @@ static void start_workers(th_pool *pool) {
 static th_pool *pool_alloc(int threads) {
   th_pool *pool = aligned_alloc(CACHE_LINE, sizeof *pool); /* a multiple of CACHE_LINE, being so aligned */
   if (!pool) return NULL;
-  *pool = (th_pool){.threads = threads, .workers = calloc((size_t)threads, sizeof(pthread_t))};
-  if (pool->workers) return pool;
-  free(pool);
+  *pool = (th_pool){.threads = threads,
+                    .workers = calloc((size_t)threads, sizeof(pthread_t)),
+                    .shares = aligned_alloc(CACHE_LINE, (size_t)threads * sizeof(share))};
+  if (pool->workers && pool->shares) return pool;
+  free(pool->workers), free(pool->shares), free(pool);
   return NULL;
 }
 
@@ -247,6 +261,7 @@ void th_pool_free(th_pool *pool) {
   pthread_cond_destroy(&pool->offered);
   pthread_mutex_destroy(&pool->lock);
   free(pool->workers);
+  free(pool->shares);
   free(pool);
 }
 
