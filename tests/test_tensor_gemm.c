@@ -374,3 +374,52 @@ Test(gemm, a_matrix_is_dense_along_one_axis_and_does_not_overlap_itself) {
   th_tensor vector = th_tensor_of(NULL, TH_F32, SHAPE(4));
   cr_expect(!th_is_matrix(&vector));
 }
+
+/* ---- backward of a linear layer ---------------------------------------------------------------- */
+
+static th_tensor copied(desk *d, const th_tensor *x) {
+  th_tensor made = desk_zeros(d, x->dtype, x->ndim, x->shape);
+  th_k_copy(NULL, x, &made);
+  return made;
+}
+
+static void expect_product(desk *d, const th_tensor *a, const th_tensor *b, double beta,
+                           const th_tensor *before, const th_tensor *made, const char *what) {
+  double *wanted = desk_bytes(d, th_tensor_count(made) * (int64_t)sizeof *wanted);
+  plain_product(1, a, b, beta, before, wanted);
+  expect_values(made, th_tensor_count(made), wanted, made->dtype == TH_F32 ? 3e-4 : 3e-13, what);
+}
+
+Test(gemm, the_backward_of_linear_in_pieces_of_rows_is_three_products) {
+  for (int c = 0; c < 8; c++) {
+    desk d = desk_open();
+    th_dtype dtype = types[c & 1];
+    bool relu = c & 2, first = c & 4;
+    int64_t rows = 1300, in = 17, out = 33, pieces = th_k_linear_pieces(rows, out, in);
+    th_tensor gended = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gyt, ones,
+              y = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gy = copied(&d, &gended);
+    th_k_unary(NULL, TH_RELU, 1, &y, &y);
+    for (int64_t i = 0; i < rows * out && relu; i++)
+      if (th_tensor_get(&y, i) == 0) th_tensor_set(&gy, i, 0);
+    th_linear_backward_job j = {.gy = relu ? desk_zeros(&d, dtype, SHAPE(rows, out)) : gy,
+                                .x = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, in)),
+                                .w = desk_uniform(&d, dtype, -1, 1, SHAPE(out, in)),
+                                .gx = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, in)),
+                                .gw = desk_uniform(&d, dtype, -1, 1, SHAPE(out, in)),
+                                .gb = desk_uniform(&d, dtype, -1, 1, SHAPE(out)),
+                                .first = first,
+                                .partial = desk_zeros(&d, dtype, SHAPE(pieces, out * (in + 1)))};
+    if (relu) j.y = y, j.gended = gended;
+    th_tensor gx = copied(&d, &j.gx), gw = copied(&d, &j.gw), gb = copied(&d, &j.gb), row, made;
+    cr_assert_gt(pieces, 1);
+    th_k_linear_backward(NULL, &j);
+    cr_assert(th_view_permute(&gyt, &gy, (int[]){1, 0}));
+    ones = desk_zeros(&d, dtype, SHAPE(1, rows)), th_fill(&ones, 1);
+    cr_assert(th_view_reshape(&row, &gb, 2, (int64_t[]){1, out}));
+    cr_assert(th_view_reshape(&made, &j.gb, 2, (int64_t[]){1, out}));
+    expect_product(&d, &gy, &j.w, !first, &gx, &j.gx, "gx");
+    expect_product(&d, &gyt, &j.x, 1, &gw, &j.gw, "gw");
+    expect_product(&d, &ones, &gy, 1, &row, &made, "gb");
+    desk_close(&d);
+  }
+}

@@ -122,37 +122,40 @@ static bool linear(th_var *out, bool relu) {
   return true;
 }
 
-/* gx += gy w; gw += gy' x; gb += column sums of gy */
-static void through_linear(th_var *out, const th_tensor *grad) {
+/* gx += gy w; gw += gy' x; gb += column sums of gy; with relu, gy is 0 where y is */
+static void linear_back(th_var *out, bool relu) {
   th_pool *pool = th_tape_pool(out->tape);
-  bool first;
-  const th_tensor *w = &out->in[1]->value, *gx = th_grad_first(out->in[0], &first);
-  th_tensor x, gy, to, partial;
-  flatten(&out->in[0]->value, &x), flatten(grad, &gy);
-  if (gx && first && gy.shape[1] == 0) th_fill(gx, 0);
-  if (gx && flatten(gx, &to)) th_k_matmul(pool, 1, &gy, w, !first, &to);
-  const th_tensor *gw = th_grad(out->in[1]);
-  if (gw) {
-    th_tensor gyt = swapped(&gy);
-    th_k_matmul(pool, 1, &gyt, &x, 1, gw);
+  th_linear_backward_job j = {.w = out->in[1]->value};
+  th_tensor *gx = th_grad_first(out->in[0], &j.first);
+  flatten(&out->in[0]->value, &j.x), flatten(&out->grad, &j.gy);
+  if (relu) flatten(&out->value, &j.y), j.gended = j.gy;
+  if (relu && !th_tape_releases(out->tape) && !th_keep_tensor(out->tape, &j.gy, j.gy.dtype, 2, j.gy.shape))
+    return;
+  if (gx && j.first && j.gy.shape[1] == 0) th_fill(gx, 0);
+  if (gx) flatten(gx, &j.gx);
+  j.gw = th_grad_or_none(out->in[1]);
+  if (out->inputs > 2) j.gb = th_grad_or_none(out->in[2]);
+  int64_t rows = j.gy.shape[0], width = j.gy.shape[1], pieces = th_k_linear_pieces(rows, width, j.w.shape[1]);
+  if (j.gw.data && !th_tensor_is_contiguous(&j.gw)) pieces = 0;
+  int64_t scratch[] = {pieces ? pieces : th_k_row_pieces(rows), pieces ? width * (j.w.shape[1] + 1) : width};
+  if (!th_keep_tensor(out->tape, &j.partial, j.gy.dtype, 2, scratch)) return;
+  if (pieces) {
+    th_k_linear_backward(pool, &j);
+    return;
   }
-  const th_tensor *gb = out->inputs > 2 ? th_grad(out->in[2]) : NULL;
-  if (!gb) return;
-  int64_t shape[] = {th_k_row_pieces(gy.shape[0]), gy.shape[1]};
-  if (th_keep_tensor(out->tape, &partial, gy.dtype, 2, shape)) th_k_add_column_sums(pool, &gy, &partial, gb);
+  if (relu) th_k_unary_backward(pool, TH_RELU, &j.y, &j.y, &j.gended, true, &j.gy);
+  if (gx) th_k_matmul(pool, 1, &j.gy, &j.w, !j.first, &j.gx);
+  th_tensor gyt = swapped(&j.gy);
+  if (j.gw.data) th_k_matmul(pool, 1, &gyt, &j.x, 1, &j.gw);
+  if (j.gb.data) th_k_add_column_sums(pool, &j.gy, &j.partial, &j.gb);
 }
 
 static bool linear_forward(th_var *out) { return linear(out, false); }
-static void linear_backward(th_var *out) { through_linear(out, &out->grad); }
+static void linear_backward(th_var *out) { linear_back(out, false); }
 const th_op th_op_linear = {"linear", linear_forward, linear_backward, false};
 
 static bool linear_relu_forward(th_var *out) { return linear(out, true); }
-static void linear_relu_backward(th_var *out) { /* gy is 0 where y is */
-  th_tensor gy = out->grad;
-  if (!th_tape_releases(out->tape) && !th_keep_tensor(out->tape, &gy, gy.dtype, gy.ndim, gy.shape)) return;
-  th_k_unary_backward(th_tape_pool(out->tape), TH_RELU, &out->value, &out->value, &out->grad, true, &gy);
-  through_linear(out, &gy);
-}
+static void linear_relu_backward(th_var *out) { linear_back(out, true); }
 const th_op th_op_linear_relu = {"linear_relu", linear_relu_forward, linear_relu_backward, false};
 
 static th_var *apply_linear(const th_op *op, th_var *x, th_var *weight, th_var *bias) {

@@ -154,6 +154,13 @@ void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tenso
   multiply(pool, (product){.a = a, .b = b, .c = c, .alpha = alpha, .beta = beta});
 }
 
+void th_k_matmul_here(const th_tensor *a, const th_tensor *b, double beta, const th_tensor *c) {
+  product p = {.a = a, .b = b, .c = c, .alpha = 1, .beta = beta, .down = 1, .across = 1};
+  p.rows = c->shape[0], p.columns = c->shape[1];
+  if (p.rows && p.columns && layout_of(a, &p.la) && layout_of(b, &p.lb) && layout_of(c, &p.lc))
+    product_piece(&p, 0);
+}
+
 void th_k_linear(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *bias, bool relu,
                  const th_tensor *c) {
   th_ending ending = {bias ? bias->data : NULL, relu};

@@ -83,6 +83,20 @@ void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tenso
 /* c = a b + bias (NULL: none), and nothing below 0 where `relu`: one matrix each, in one pass. */
 void th_k_linear(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *bias, bool relu,
                  const th_tensor *c);
+/* c = a b + beta c of one matrix each, on the caller's thread, not cut. */
+void th_k_matmul_here(const th_tensor *a, const th_tensor *b, double beta, const th_tensor *c);
+/* gx += gy w (`first`: =), gw += gy' x and gb += column sums of gy, of y = x w' + b with w [out,in]; where gx, gw or gb has no data it
+ * is not wanted. x and gx may lie as th_is_matrix wants, all else is contiguous. */
+typedef struct th_linear_backward_job {
+  th_tensor gy, x, w, gx, gw, gb;
+  bool first;
+  th_tensor y,
+      gended; /* of y = max(x w' + b, 0) its value and gradient, from which gy is filled; else no data */
+  th_tensor partial; /* scratch [pieces, out (in + 1)], with pieces from th_k_linear_pieces */
+} th_linear_backward_job;
+void th_k_linear_backward(th_pool *pool, const th_linear_backward_job *job);
+/* In how many fixed pieces; 0: w is too large beside the rows for it. */
+int64_t th_k_linear_pieces(int64_t rows, int64_t out, int64_t in);
 bool th_is_matrix(const th_tensor *x); /* can BLAS read the last two axes where they lie? */
 
 /* What a product ends with: c = f(a b + bias). NULL: nothing. */
@@ -125,6 +139,7 @@ void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor
                               const th_tensor *gweight, const th_tensor *gbias);
 int64_t th_k_row_pieces(int64_t rows); /* in how many fixed pieces rows are summed */
 
+void th_add_rows(th_dtype dtype, int64_t rows, int64_t n, const void *x, void *sum); /* sum[n] += each row */
 /* gb[n] += the sum of g [rows, n] over its rows; partial [pieces, n]. */
 void th_k_add_column_sums(th_pool *pool, const th_tensor *g, const th_tensor *partial, const th_tensor *gb);
 

@@ -158,6 +158,10 @@ void th_k_cross_entropy_backward(th_pool *pool, double smoothing, double scale, 
 
 /* ---- rows summed: fixed pieces, each into its own partial, then joined in order ------------------------- */
 
+void th_add_rows(th_dtype dtype, int64_t rows, int64_t n, const void *x, void *sum) {
+  TH_FOR(dtype, add_rows, rows, n, x, sum);
+}
+
 int64_t th_k_row_pieces(int64_t rows) {
   int64_t pieces = (rows + PIECE_ROWS - 1) / PIECE_ROWS;
   return pieces < 1 ? 1 : pieces > PIECES_MAX ? PIECES_MAX : pieces;

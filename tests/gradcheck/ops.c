@@ -321,6 +321,8 @@ static int attention_on_views(th_tape *tape, th_var *const *in, th_var **out, vo
 #define SAME_AS_NORM \
   { SHAPE(3, 5), SHAPE(5), SHAPE(5) }
 #define QKV SHAPE(2, 2, 4, 3), SHAPE(2, 2, 5, 3), SHAPE(2, 2, 5, 2)
+#define MANY_ROWS \
+  { SHAPE(2, 130, 3), SHAPE(2, 3), SHAPE(2) }
 
 const gradcheck_case op_cases[] = {
     {"add", "broadcast", add, 2, {SHAPE(2, 3, 4), SHAPE(3, 1)}, 0, 0, NULL},
@@ -345,8 +347,10 @@ const gradcheck_case op_cases[] = {
     {"matmul", "broadcast left", matmul, 2, {SHAPE(3, 4), SHAPE(2, 4, 2)}, 0, 0, NULL},
     {"matmul", "transposed", matmul_transposed, 2, {SHAPE(2, 4, 3), SHAPE(2, 5, 4)}, 0, 0, NULL},
     {"linear", "", linear, 3, SAME_AS_LINEAR, 0, 0, NULL},
+    {"linear", "pieces of rows", linear, 3, MANY_ROWS, 0, 0, NULL},
     {"linear", "no bias", linear_no_bias, 2, SAME_AS_LINEAR, 0, 0, NULL},
     {"linear_relu", "", linear_relu, 3, SAME_AS_LINEAR, 0, 0, NULL},
+    {"linear_relu", "pieces of rows", linear_relu, 3, MANY_ROWS, 0, 0, NULL},
     {"linear_relu", "no bias", linear_relu_no_bias, 2, SAME_AS_LINEAR, 0, 0, NULL},
     {"linear", "plain twin", linear_twin, 3, SAME_AS_LINEAR, 0, 0, NULL},
     {"reshape", "view", reshape, 2, {SHAPE(2, 3, 4), SHAPE(4, 6)}, 0, 0, NULL},

@@ -1,0 +1,63 @@
+/* The backward of y = x w' + b where w is small beside the rows: one pass over pieces of rows, in which all three gradients are
+ * computed while the piece is in the cache. */
+#include "kernels.h"
+
+#include <string.h>
+
+#define PIECE_ROWS 128 /* at least; with less, sums of w's gradient would cost as much as its products */
+#define PIECES_MAX 8
+#define JOINED (1 << 12)     /* elements of the gradient of w that are worth a thread */
+#define SMALL_WORK (1 << 19) /* multiply-adds below which waking other threads costs more than it brings */
+
+int64_t th_k_linear_pieces(int64_t rows, int64_t out, int64_t in) {
+  int64_t pieces = rows / PIECE_ROWS < PIECES_MAX ? rows / PIECE_ROWS : PIECES_MAX;
+  if (pieces < 1) pieces = 1;
+  return 2 * pieces * out * in <= rows * (out + in) ? pieces : 0;
+}
+
+/* Of the piece's gradients of w and b. */
+static void *partial_of(const th_linear_backward_job *j, int64_t piece) {
+  return th_at(&j->partial, piece * j->partial.shape[1]);
+}
+
+static void rows_piece(void *context, int64_t piece) {
+  const th_linear_backward_job *j = context;
+  int64_t pieces = j->partial.shape[0], rows = j->gy.shape[0], begin = rows * piece / pieces,
+          end = rows * (piece + 1) / pieces;
+  th_tensor gy, gyt, x, gx, gw, y, gended;
+  th_view_slice(&gy, &j->gy, 0, begin, end), th_view_slice(&x, &j->x, 0, begin, end);
+  if (j->y.data && th_view_slice(&y, &j->y, 0, begin, end) &&
+      th_view_slice(&gended, &j->gended, 0, begin, end))
+    th_k_unary_backward(NULL, TH_RELU, &y, &y, &gended, true, &gy);
+  if (j->gx.data && th_view_slice(&gx, &j->gx, 0, begin, end)) th_k_matmul_here(&gy, &j->w, !j->first, &gx);
+  th_tensor_lay_out(&gw, partial_of(j, piece), gy.dtype, 2, j->w.shape);
+  th_view_permute(&gyt, &gy, (int[]){1, 0});
+  if (j->gw.data) th_k_matmul_here(&gyt, &x, 0, &gw);
+  if (!j->gb.data) return;
+  void *gb = th_at(&gw, th_tensor_count(&gw));
+  memset(gb, 0, (size_t)gy.shape[1] * th_dtype_size(gy.dtype));
+  th_add_rows(gy.dtype, end - begin, gy.shape[1], gy.data, gb);
+}
+
+/* to[begin..] += the partials from `at + begin` on */
+static void join_range(const th_linear_backward_job *j, int64_t begin, int64_t end, const th_tensor *to,
+                       int64_t at) {
+  size_t offset = (size_t)(at + begin) * th_dtype_size(to->dtype);
+  for (int64_t p = 0; p < j->partial.shape[0]; p++)
+    th_add_rows(to->dtype, 1, end - begin, (char *)partial_of(j, p) + offset, th_at(to, begin));
+}
+
+static void join_piece(void *context, int64_t piece) {
+  const th_linear_backward_job *j = context;
+  int64_t begin = piece * JOINED, all = th_tensor_count(&j->gw);
+  join_range(j, begin, all - begin < JOINED ? all : begin + JOINED, &j->gw, 0);
+}
+
+void th_k_linear_backward(th_pool *pool, const th_linear_backward_job *j) {
+  int64_t weights = th_tensor_count(&j->w);
+  void *context = (void *)(uintptr_t)j;
+  th_blas_one_thread();
+  th_parallel(j->gy.shape[0] * weights < SMALL_WORK ? NULL : pool, j->partial.shape[0], rows_piece, context);
+  if (j->gw.data) th_parallel(pool, (weights + JOINED - 1) / JOINED, join_piece, context);
+  if (j->gb.data) join_range(j, 0, j->gb.shape[0], &j->gb, weights);
+}
