@@ -253,6 +253,50 @@ static th_tensor logits_of(desk *d, th_transformer *model) {
   return desk_copy(d, TH_F32, &logits->value);
 }
 
+/* Columns of x [2,10,..] as two heads of four numbers. */
+static th_var *two_heads(th_var *x, int64_t from) {
+  th_var *split = th_reshape(th_slice(x, 2, from, from + 8), 4, (int64_t[]){2, 10, 2, 4});
+  return th_permute(split, (int[]){0, 2, 1, 3});
+}
+
+enum { WAYS = 8 };
+/* The gradient of x [2,10,24] through attention whose inputs hang together in one of some ways. What is `disturbed` has a gradient
+ * of zeros before attention gets to it. */
+static th_tensor through_attention(desk *d, int way, bool disturbed, const th_tensor *x,
+                                   const th_tensor *upstream) {
+  static const int32_t keys[] = {10, 4}, queries[] = {7, 10};
+  th_tensor grad;
+  th_tape_reset(d->tape);
+  th_var *all = th_scale(desk_leaf(d, x, &grad), 0.7), *pair = th_scale(th_slice(all, 2, 0, 16), 1.5),
+         *single = th_scale(th_slice(all, 2, 16, 24), -0.6);
+  th_var *one = two_heads(all, 0), *two = two_heads(all, 8), *three = two_heads(all, 16),
+         *left = two_heads(pair, 0), *right = two_heads(pair, 8), *own = two_heads(single, 0);
+  th_var *in[WAYS][3] = {{one, two, three}, {own, left, right}, {one, own, left}, {own, right, left},
+                         {one, one, one},   {own, own, left},   {own, left, own}, {three, two, one}};
+  th_attention_options options = {.mask = {.causal = true, .key_length = keys, .query_length = queries}};
+  th_var *y = th_attention(in[way][0], in[way][1], in[way][2], &options);
+  th_var *sums = th_add(th_sum(all, TH_AXIS(2), true), th_sum(pair, TH_AXIS(2), true));
+  th_var *quiet = th_scale(th_add(sums, th_sum(single, TH_AXIS(2), true)), 0);
+  th_var *spread = th_reshape(th_permute(y, (int[]){0, 2, 1, 3}), 3, (int64_t[]){2, 10, 8});
+  th_backward(disturbed ? th_add(spread, quiet) : spread, upstream);
+  expect_no_error(d->tape);
+  return grad;
+}
+
+/* Some are written where others are added to; none may hold what lay in the memory before. */
+Test(properties, gradients_of_attention_do_not_depend_on_how_its_inputs_hang_together) {
+  for (int way = 0; way < WAYS; way++) {
+    desk d = draw_desk(way);
+    th_tensor x = normal(&d, SHAPE(2, 10, 24)), upstream = normal(&d, SHAPE(2, 10, 8));
+    th_tensor plain = through_attention(&d, way, true, &x, &upstream);
+    for (int i = 0; i < 3; i++) {
+      th_tensor made = through_attention(&d, way, false, &x, &upstream);
+      expect_near(&made, &plain, 0, "gradient");
+    }
+    desk_close(&d);
+  }
+}
+
 Test(properties, a_model_saved_and_loaded_says_the_same_to_the_bit) {
   char path[] = "/tmp/tapehead-model-XXXXXX";
   close(mkstemp(path));

@@ -139,11 +139,65 @@ static void tiles_backward(th_var *out, th_attention_job *job) {
     th_k_attention_tiles_backward(th_tape_pool(out->tape), job);
 }
 
+/* The columns of its base, seen as rows of the last axis, that x [B,H,T,D] is, heads side by side; none, where it is no such view. */
+static bool columns_of(const th_var *x, int64_t *begin, int64_t *end) {
+  const th_tensor *v = &x->value, *of = &x->base->value;
+  int64_t n = of->shape[of->ndim - 1];
+  if (of->ndim != 3 || v->shape[0] != of->shape[0] || v->shape[2] != of->shape[1] ||
+      !th_tensor_is_contiguous(of))
+    return false;
+  *begin = ((char *)v->data - (char *)of->data) / (int64_t)th_dtype_size(v->dtype);
+  *end = *begin + v->shape[1] * v->shape[3];
+  return *end <= n && (v->shape[3] == 1 || v->stride[3] == 1) &&
+         (v->shape[1] == 1 || v->stride[1] == v->shape[3]) && (v->shape[2] == 1 || v->stride[2] == n) &&
+         (v->shape[0] == 1 || v->stride[0] == n * v->shape[2]);
+}
+
+/* Whether inputs from..to are views of one var that together have each of its elements once, in this order. */
+static bool have_all(th_var *const *in, int from, int to) {
+  int64_t at = 0, begin = 0, end = 0;
+  for (int i = from; i < to; i++, at = end)
+    if (!in[i]->base || in[i]->base != in[from]->base || !columns_of(in[i], &begin, &end) || begin != at)
+      return false;
+  const th_tensor *whole = &in[from]->base->value;
+  return at == whole->shape[whole->ndim - 1];
+}
+
+/* From which input on all are one var, being all of it; 3: none are. */
+static int together_from(th_var *const *in) {
+  if (have_all(in, 0, 3)) return 0;
+  return have_all(in, 1, 3) ? 1 : 3;
+}
+
+/* Whether each of the inputs before `to` has memory of its own. */
+static bool are_apart(th_var *const *in, int to) {
+  for (int i = 0; i < to; i++)
+    for (int j = i + 1; j < 3; j++)
+      if ((in[i]->base ? in[i]->base : in[i]) == (in[j]->base ? in[j]->base : in[j])) return false;
+  return true;
+}
+
+/* Gradients of q, k and v, and which of them are written, not cleared and added to: also where one product made several of them,
+ * so that they are views of one var. */
+static void take_gradients(th_var *out, th_attention_job *job) {
+  th_tensor *to[] = {&job->gq, &job->gk, &job->gv};
+  bool *first[] = {&job->first_q, &job->first_k, &job->first_v}, whole = false;
+  int64_t heads = job->q.shape[1];
+  int from = together_from(out->in);
+  bool write =
+      !job->lse.data && job->k.shape[1] == heads && job->v.shape[1] == heads && are_apart(out->in, from);
+  if (write && from < 3) th_grad_first(out->in[from]->base, &whole);
+  for (int i = 0; i < 3; i++) {
+    const th_tensor *g = write ? th_grad_first(out->in[i], first[i]) : th_grad(out->in[i]);
+    if (g) *to[i] = *g;
+    *first[i] = *first[i] || (whole && i >= from);
+  }
+}
+
 static void attention_backward(th_var *out) {
   th_attention_job *job = out->saved;
   th_view_permute(&job->gout, &out->grad, (int[]){0, 2, 1, 3});
-  job->gq = th_grad_or_none(out->in[0]), job->gk = th_grad_or_none(out->in[1]),
-  job->gv = th_grad_or_none(out->in[2]);
+  take_gradients(out, job);
   const th_tensor *gbias = out->inputs > 3 ? th_grad(out->in[3]) : NULL;
   if (job->lse.data) {
     if (gbias) th_view_broadcast(&job->gbias, gbias, 4, job->weights.shape);

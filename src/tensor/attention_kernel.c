@@ -97,16 +97,21 @@ static void add_bias(const th_attention_job *j, int64_t head, part of, char *p) 
            (void *)(p + i * of.columns * size));
 }
 
+/* Rows of x from `made` to `all` are 0. */
+static void clear_rest(const th_attention_job *j, rows_of x, int64_t made, int64_t all) {
+  if (x.data && made < all)
+    TH_FOR(j->q.dtype, clear_rows, all - made, x.width,
+           (void *)(x.data + made * x.ld * (int64_t)th_dtype_size(j->q.dtype)), x.ld);
+}
+
 static void forward_head(const th_attention_job *j, int64_t head) {
   th_dtype dtype = j->q.dtype;
   part of = part_of(j, head);
-  int64_t heads = j->weights.shape[1], size = (int64_t)th_dtype_size(dtype);
+  int64_t heads = j->weights.shape[1];
   char *p = th_head_of(&j->weights, head, heads), *used = p;
   rows_of out = of_head(j, &j->out, head);
   if (!of.columns) of.rows = 0; /* nothing is seen */
-  if (out.data && j->out.shape[2] > of.rows)
-    TH_FOR(dtype, clear_rows, j->out.shape[2] - of.rows, out.width,
-           (void *)(out.data + of.rows * out.ld * size), out.ld);
+  clear_rest(j, out, of.rows, j->out.shape[2]);
   if (!of.rows) return;
   pair_up(j, of, j->scale, of_head(j, &j->q, head), of_head(j, &j->k, head), p);
   if (j->bias.data) add_bias(j, head, of, p);
@@ -119,22 +124,33 @@ static void forward_head(const th_attention_job *j, int64_t head) {
   weigh(j, of, false, 1, used, of_head(j, &j->v, head), 0, out);
 }
 
+/* Of the head's gradients that are written what the rest of backward does not write. */
+static void begin_gradients(const th_attention_job *j, int64_t head, part of) {
+  part made = of.rows && of.columns ? of : (part){0, 0};
+  if (j->first_q) clear_rest(j, of_head(j, &j->gq, head), made.rows, j->q.shape[2]);
+  if (j->first_k) clear_rest(j, of_head(j, &j->gk, head), made.columns, j->k.shape[2]);
+  if (j->first_v) clear_rest(j, of_head(j, &j->gv, head), made.columns, j->v.shape[2]);
+}
+
 static void backward_head(const th_attention_job *j, int64_t head) {
   th_dtype dtype = j->q.dtype;
   part of = part_of(j, head);
   int64_t heads = j->weights.shape[1];
+  begin_gradients(j, head, of);
   char *p = th_head_of(&j->weights, head, heads), *g = th_head_of(&j->gscores, head, heads);
   rows_of gout = of_head(j, &j->gout, head);
   if (!of.rows || !of.columns) return;
   pair_up(j, of, 1, gout, of_head(j, &j->v, head), g);
   if (j->gv.data) /* here, where g has time to come into the cache */
-    weigh(j, of, true, 1, j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, gout, 1,
+    weigh(j, of, true, 1, j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, gout, !j->first_v,
           of_head(j, &j->gv, head));
   if (j->dropped.data) drop(j, head, of, g, g);
   if (j->by_key) TH_FOR(dtype, backward_by_key, of.rows, of.columns, (void *)p, (void *)g);
   else TH_FOR(dtype, backward_rows, of.rows, of.columns, (void *)p, (void *)g);
-  if (j->gq.data) weigh(j, of, false, j->scale, g, of_head(j, &j->k, head), 1, of_head(j, &j->gq, head));
-  if (j->gk.data) weigh(j, of, true, j->scale, g, of_head(j, &j->q, head), 1, of_head(j, &j->gk, head));
+  if (j->gq.data)
+    weigh(j, of, false, j->scale, g, of_head(j, &j->k, head), !j->first_q, of_head(j, &j->gq, head));
+  if (j->gk.data)
+    weigh(j, of, true, j->scale, g, of_head(j, &j->q, head), !j->first_k, of_head(j, &j->gk, head));
 }
 
 /* Heads that add to the same gradients of keys, values or a bias are one task, so that they do it in turn. */

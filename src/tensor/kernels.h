@@ -189,6 +189,8 @@ typedef struct th_attention_job {
   uint8_t *keep;              /* [B,H,Tq,Tk], with dropped */
   double keep_scale;          /* 1 / (1 - p) */
   th_tensor gout, gq, gk, gv; /* backward; data NULL where no gradient is wanted */
+  /* Which are written, not added to; not by the tiled kernels, and not of keys or values that several heads read. */
+  bool first_q, first_k, first_v;
   th_tensor gscores; /* [B,H,Tq,Tk]: backward fills it with the gradient of the scores, so of the bias */
   /* Of the tiled kernels alone: weights is a shape without data; dropped, keep and gscores are not used. */
   th_tensor lse; /* [B,H,Tq]: logarithm of a row's sum of exponentials; filled by forward, read by backward */
