@@ -7,7 +7,7 @@
 #define TH_KERNELS "elementwise.inc"
 #include "each_real.h"
 
-#define PIECE 16384 /* elements a thread takes at once, a multiple of BLOCK */
+#define PIECE 4096 /* elements a thread takes at once, a multiple of BLOCK */
 
 #define PICK(dtype, name) ((dtype) == TH_F32 ? name##_f32 : name##_f64)
 

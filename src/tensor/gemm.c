@@ -4,7 +4,7 @@
 #include <cblas.h>
 #include <string.h>
 
-#define PIECE_WORK (1 << 19) /* multiply-adds worth a thread of their own: some ten microseconds */
+#define PIECE_WORK (1 << 17) /* multiply-adds worth a thread of their own: a microsecond or two */
 #define PIECES_MAX 8         /* more would pack the factors too often */
 #define PIECE_SIDE 16        /* a piece is whole register tiles of the BLAS kernels */
 

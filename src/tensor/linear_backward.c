@@ -7,7 +7,7 @@
 #define PIECE_ROWS 128 /* at least; with less, sums of w's gradient would cost as much as its products */
 #define PIECES_MAX 8
 #define JOINED (1 << 12)     /* elements of the gradient of w that are worth a thread */
-#define SMALL_WORK (1 << 19) /* multiply-adds below which waking other threads costs more than it brings */
+#define SMALL_WORK (1 << 17) /* multiply-adds below which waking other threads costs more than it brings */
 
 int64_t th_k_linear_pieces(int64_t rows, int64_t out, int64_t in) {
   int64_t pieces = rows / PIECE_ROWS < PIECES_MAX ? rows / PIECE_ROWS : PIECES_MAX;

@@ -1,7 +1,7 @@
 /* Walking strided tensors together: broadcast, merge axes that lie evenly in memory, cut for threads. */
 #include "kernels.h"
 
-#define PIECE 16384 /* elements a thread takes at once; smaller work stays on the caller's thread */
+#define PIECE 4096 /* elements a thread takes at once; smaller work stays on the caller's thread */
 
 #define TH_LOOP_MAX 3
 typedef struct th_loop {

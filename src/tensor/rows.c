@@ -8,7 +8,7 @@
 #define TH_KERNELS "rows.inc"
 #include "each_real.h"
 
-#define PIECE 8192    /* elements a thread takes at once */
+#define PIECE 2048    /* elements a thread takes at once */
 #define PIECE_ROWS 64 /* rows of a piece whose partial sum is kept apart */
 #define PIECES_MAX 16
 
