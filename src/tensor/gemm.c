@@ -5,8 +5,10 @@
 #include <string.h>
 
 #define PIECE_WORK (1 << 17) /* multiply-adds worth a thread of their own: a microsecond or two */
-#define PIECES_MAX 8         /* more would pack the factors too often */
-#define PIECE_SIDE 16        /* a piece is whole register tiles of the BLAS kernels */
+#define READING_ROWS \
+  16 /* of a: with fewer, a product takes as long as with so many, which is what it takes to read b */
+#define PIECES_MAX 8  /* more would pack the factors too often */
+#define PIECE_SIDE 16 /* a piece is whole register tiles of the BLAS kernels */
 
 const char *th_blas_kernels(void) { return openblas_get_corename(); }
 
@@ -117,8 +119,8 @@ static int64_t side(int64_t size, int64_t pieces) {
 }
 
 /* Halves of the longer side, and halves of those. */
-static void cut(product *p, int64_t m, int64_t n, int64_t work) {
-  int64_t down = 1, across = 1;
+static void cut(product *p, int64_t m, int64_t n, int64_t k) {
+  int64_t down = 1, across = 1, work = (m < READING_ROWS ? READING_ROWS : m) * n * k;
   while (down * across < PIECES_MAX && work / (2 * down * across) >= PIECE_WORK)
     if (m / down >= n / across) down *= 2;
     else across *= 2;
@@ -138,10 +140,10 @@ static void multiply(th_pool *pool, product p) {
   if (batches == 0 || m == 0 || n == 0) return;
   if (!layout_of(a, &p.la) || !layout_of(b, &p.lb) || !layout_of(c, &p.lc)) return; /* see th_is_matrix */
   th_blas_one_thread();
-  cut(&p, m, n, m * n * k);
+  cut(&p, m, n, k);
   int64_t pieces = p.down * p.across;
   if (!sums) {
-    bool small = batches * m * n * k < PIECE_WORK;
+    bool small = pieces == 1 && batches * m * n * k < PIECE_WORK;
     th_parallel(small ? NULL : pool, batches * pieces, product_piece, &p);
     return;
   }
