@@ -142,7 +142,7 @@ static void tiles_backward(th_var *out, th_attention_job *job) {
 /* The columns of its base, seen as rows of the last axis, that x [B,H,T,D] is, heads side by side; none, where it is no such view. */
 static bool columns_of(const th_var *x, int64_t *begin, int64_t *end) {
   const th_tensor *v = &x->value, *of = &x->base->value;
-  int64_t n = of->shape[of->ndim - 1];
+  int64_t n = of->shape[2]; /* where it has three axes */
   if (of->ndim != 3 || v->shape[0] != of->shape[0] || v->shape[2] != of->shape[1] ||
       !th_tensor_is_contiguous(of))
     return false;
