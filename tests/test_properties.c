@@ -253,6 +253,73 @@ static th_tensor logits_of(desk *d, th_transformer *model) {
   return desk_copy(d, TH_F32, &logits->value);
 }
 
+/* Of so many sequences the weights of attention are not kept, but made again by backward. */
+enum { MANY = 64, SHORT = 32 };
+static int32_t many_lengths[2][MANY];
+
+static th_attention_options many_options(double dropout) {
+  for (int b = 0; b < MANY; b++) many_lengths[0][b] = 1 + b % SHORT, many_lengths[1][b] = 1 + 5 * b % SHORT;
+  th_mask mask = {.causal = true, .key_length = many_lengths[0], .query_length = many_lengths[1]};
+  return (th_attention_options){.dropout = dropout, .mask = mask};
+}
+
+/* <upstream, attention>, and gradients of q, k and v [MANY,4,SHORT,3]. */
+static double through_many(desk *d, th_tensor *in, const th_tensor *upstream, th_tensor grad[3]) {
+  th_attention_options options = many_options(0.3);
+  th_tape_reset(d->tape);
+  th_tape_train(d->tape, true);
+  th_tape_seed(d->tape, 3, 1);
+  th_var *y = th_attention(desk_leaf(d, &in[0], &grad[0]), desk_leaf(d, &in[1], &grad[1]),
+                           desk_leaf(d, &in[2], &grad[2]), &options);
+  th_var *said = th_sum(th_mul(y, th_constant(d->tape, upstream)), TH_ALL_AXES, false);
+  th_backward(said, NULL);
+  expect_no_error(d->tape);
+  return th_tensor_get(&said->value, 0);
+}
+
+Test(properties, attention_of_many_sequences_with_dropout_has_the_gradients_of_finite_differences) {
+  desk d = draw_desk(1);
+  th_tensor in[3], grad[3], unused[3], upstream = normal(&d, SHAPE(MANY, 4, SHORT, 3));
+  for (int i = 0; i < 3; i++) in[i] = normal(&d, SHAPE(MANY, 4, SHORT, 3));
+  through_many(&d, in, &upstream, grad);
+  for (int i = 0; i < 3; i++)
+    for (int64_t n = 0; n < 5; n++) {
+      int64_t at = 12 * SHORT * (13 * n + 6) + 7 * n; /* of sequences with some keys */
+      double step = 1e-4, x = th_tensor_get(&in[i], at), y[2];
+      for (int side = 0; side < 2; side++) {
+        th_tensor_set(&in[i], at, side ? x + step : x - step);
+        y[side] = through_many(&d, in, &upstream, unused);
+      }
+      th_tensor_set(&in[i], at, x);
+      double wanted = (y[1] - y[0]) / (2 * step), made = th_tensor_get(&grad[i], at);
+      cr_assert(fabs(made - wanted) < 1e-6 * (1 + fabs(wanted)), "input %d, element %ld: %g, wanted %g", i,
+                (long)at, made, wanted);
+    }
+  desk_close(&d);
+}
+
+Test(properties, attention_of_many_sequences_is_that_of_each_half) {
+  desk d = draw_desk(2);
+  th_tensor in[3], upstream = normal(&d, SHAPE(MANY, 4, SHORT, 3));
+  for (int i = 0; i < 3; i++) in[i] = normal(&d, SHAPE(MANY, 4, SHORT, 3));
+  th_mask mask = many_options(0).mask;
+  outcome all = attend(&d, &in[0], &in[1], &in[2], &mask, &upstream);
+  for (int half = 0; half < 2; half++) {
+    int64_t begin = half * MANY / 2, end = begin + MANY / 2;
+    th_tensor of[3], up = part_of(&d, &upstream, 0, begin, end);
+    for (int i = 0; i < 3; i++) of[i] = part_of(&d, &in[i], 0, begin, end);
+    mask.key_length = many_lengths[0] + begin, mask.query_length = many_lengths[1] + begin;
+    outcome some = attend(&d, &of[0], &of[1], &of[2], &mask, &up);
+    th_tensor wanted = part(&all.y, 0, begin, end);
+    expect_near(&some.y, &wanted, 0, "output");
+    for (int i = 0; i < 3; i++) {
+      wanted = part(&all.grad[i], 0, begin, end);
+      expect_near(&some.grad[i], &wanted, 0, "gradient");
+    }
+  }
+  desk_close(&d);
+}
+
 /* Columns of x [2,10,..] as two heads of four numbers. */
 static th_var *two_heads(th_var *x, int64_t from) {
   th_var *split = th_reshape(th_slice(x, 2, from, from + 8), 4, (int64_t[]){2, 10, 2, 4});

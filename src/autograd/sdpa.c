@@ -10,7 +10,9 @@ typedef struct {
 } sdpa_settings;
 
 #define TILES_FROM \
-  (512 * 512)        /* scores of a head: from here on tiles are faster, too, forward and backward together */
+  (512 * 512) /* scores of a head: from here on tiles are faster, too, forward and backward together */
+#define MADE_AGAIN_FROM \
+  (1 << 18) /* weights of all heads, if by key: to keep so many takes as long as to make them again */
 #define TASKS_MAX 16 /* pieces of the work, each with scratch of its own */
 
 static bool divides(int64_t few, int64_t many) { return few == many || (few > 0 && many % few == 0); }
@@ -79,16 +81,17 @@ static bool fill_tiles(th_var *out, th_attention_job *job) {
 static bool fill_whole(th_var *out, th_attention_job *job) {
   const sdpa_settings *s = out->settings;
   th_tape *tape = out->tape;
-  if (!th_keep_tensor(tape, &job->weights, job->q.dtype, 4, job->weights.shape)) return false;
   if (!job->bias.data) { /* whose gradient wants them all */
     job->row_length = keep_lengths(tape, s->mask.query_length, job->weights.shape[0], job->weights.shape[2]);
     job->column_length = keep_lengths(tape, s->mask.key_length, job->weights.shape[0], job->weights.shape[3]);
     if (th_tape_error(tape)) return false;
   }
   job->by_key = th_attention_by_key(job);
+  bool keeps = !job->by_key || th_tensor_count(&job->weights) < MADE_AGAIN_FROM;
+  if (keeps && !th_keep_tensor(tape, &job->weights, job->q.dtype, 4, job->weights.shape)) return false;
   if (s->dropout == 0 || !th_tape_training(tape)) return true;
   job->keep = th_keep_mask(tape, s->dropout, th_tensor_count(&job->weights));
-  return job->keep && th_keep_tensor(tape, &job->dropped, job->q.dtype, 4, job->weights.shape);
+  return job->keep && (!keeps || th_keep_tensor(tape, &job->dropped, job->q.dtype, 4, job->weights.shape));
 }
 
 static bool fill_job(th_var *out, th_attention_job *job) {
@@ -128,7 +131,8 @@ static bool attention_forward(th_var *out) {
     return true;
   }
   th_k_attention(pool, job);
-  job->mask = (th_mask){0}; /* the caller's, and not needed again: what is hidden has weight 0 */
+  /* the rest is the caller's, and not needed again: in weights that are kept what is hidden has weight 0 */
+  job->mask = (th_mask){.causal = job->mask.causal, .window = job->mask.window};
   return true;
 }
 
@@ -204,7 +208,7 @@ static void attention_backward(th_var *out) {
     tiles_backward(out, job);
     return;
   }
-  if (!th_keep_tensor(out->tape, &job->gscores, job->q.dtype, 4, job->weights.shape)) return;
+  if (!job->by_key && !th_keep_tensor(out->tape, &job->gscores, job->q.dtype, 4, job->weights.shape)) return;
   th_k_attention_backward(th_tape_pool(out->tape), job);
   if (gbias) th_k_axpy(th_tape_pool(out->tape), 1, &job->gscores, gbias);
 }

@@ -3,11 +3,14 @@
 #include "vecmath.h"
 
 #include <math.h>
+#include <stdalign.h>
 #include <string.h>
 
 #define AT_ONCE 4096 /* scores whose exponentials are taken together: they stay in the first cache */
 #define QUERIES 8    /* and more: worth a vector of them, of which lanes may stay empty */
 #define KEYS 128     /* and fewer: their vectors, too, stay in the first cache */
+
+#define ROOM (AT_ONCE * sizeof(double)) /* bytes of a head's weights by key */
 
 #define TH_KERNELS "attention_kernel.inc"
 #include "each_real.h"
@@ -104,22 +107,30 @@ static void clear_rest(const th_attention_job *j, rows_of x, int64_t made, int64
            (void *)(x.data + made * x.ld * (int64_t)th_dtype_size(j->q.dtype)), x.ld);
 }
 
+/* The head's matrix of x, or where x is not kept the room. */
+static char *matrix_of(const th_attention_job *j, const th_tensor *x, int64_t head, char *room) {
+  return x->data ? th_head_of(x, head, j->weights.shape[1]) : room;
+}
+
+static void make_weights(const th_attention_job *j, int64_t head, part of, char *p) {
+  pair_up(j, of, j->scale, of_head(j, &j->q, head), of_head(j, &j->k, head), p);
+  if (j->bias.data) add_bias(j, head, of, p);
+  if (j->by_key) TH_FOR(j->q.dtype, weigh_by_key, j, of.rows, of.columns, (void *)p);
+  else TH_FOR(j->q.dtype, weigh_head, j, head, of.rows, of.columns, (void *)p);
+}
+
 static void forward_head(const th_attention_job *j, int64_t head) {
-  th_dtype dtype = j->q.dtype;
+  alignas(TH_VECTOR_BYTES) char room[ROOM], dropped[ROOM];
   part of = part_of(j, head);
-  int64_t heads = j->weights.shape[1];
-  char *p = th_head_of(&j->weights, head, heads), *used = p;
+  char *p = matrix_of(j, &j->weights, head, room), *used = p;
   rows_of out = of_head(j, &j->out, head);
   if (!of.columns) of.rows = 0; /* nothing is seen */
   clear_rest(j, out, of.rows, j->out.shape[2]);
   if (!of.rows) return;
-  pair_up(j, of, j->scale, of_head(j, &j->q, head), of_head(j, &j->k, head), p);
-  if (j->bias.data) add_bias(j, head, of, p);
-  if (j->by_key) TH_FOR(dtype, weigh_by_key, j, of.rows, of.columns, (void *)p);
-  else TH_FOR(dtype, weigh_head, j, head, of.rows, of.columns, (void *)p);
-  if (j->dropped.data) {
+  make_weights(j, head, of, p);
+  if (j->keep) {
     if (j->by_key) turn_draws(j, head, of);
-    drop(j, head, of, p, used = th_head_of(&j->dropped, head, heads));
+    drop(j, head, of, p, used = matrix_of(j, &j->dropped, head, dropped));
   }
   weigh(j, of, false, 1, used, of_head(j, &j->v, head), 0, out);
 }
@@ -133,18 +144,20 @@ static void begin_gradients(const th_attention_job *j, int64_t head, part of) {
 }
 
 static void backward_head(const th_attention_job *j, int64_t head) {
+  alignas(TH_VECTOR_BYTES) char room[ROOM], dropped[ROOM], graded[ROOM];
   th_dtype dtype = j->q.dtype;
   part of = part_of(j, head);
-  int64_t heads = j->weights.shape[1];
   begin_gradients(j, head, of);
-  char *p = th_head_of(&j->weights, head, heads), *g = th_head_of(&j->gscores, head, heads);
+  char *p = matrix_of(j, &j->weights, head, room), *used = p, *g = matrix_of(j, &j->gscores, head, graded);
   rows_of gout = of_head(j, &j->gout, head);
   if (!of.rows || !of.columns) return;
+  if (!j->weights.data) make_weights(j, head, of, p);
   pair_up(j, of, 1, gout, of_head(j, &j->v, head), g);
+  if (j->keep) used = matrix_of(j, &j->dropped, head, dropped);
+  if (j->keep && !j->dropped.data) drop(j, head, of, p, used);
   if (j->gv.data) /* here, where g has time to come into the cache */
-    weigh(j, of, true, 1, j->dropped.data ? th_head_of(&j->dropped, head, heads) : p, gout, !j->first_v,
-          of_head(j, &j->gv, head));
-  if (j->dropped.data) drop(j, head, of, g, g);
+    weigh(j, of, true, 1, used, gout, !j->first_v, of_head(j, &j->gv, head));
+  if (j->keep) drop(j, head, of, g, g);
   if (j->by_key) TH_FOR(dtype, backward_by_key, of.rows, of.columns, (void *)p, (void *)g);
   else TH_FOR(dtype, backward_rows, of.rows, of.columns, (void *)p, (void *)g);
   if (j->gq.data)

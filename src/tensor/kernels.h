@@ -181,17 +181,19 @@ typedef struct th_attention_job {
   double scale;
   /* [B], the job's own: of a head's weights only these rows and columns can be other than 0, and are made. NULL: all. */
   const int32_t *row_length, *column_length;
-  th_tensor
-      weights; /* softmax of the scores; of each head the rows made, one behind the other, at its beginning */
+  /* Softmax of the scores; of each head the rows made, one behind the other, at its beginning. By key, without data: they are
+   * made again by backward. */
+  th_tensor weights;
   bool
       by_key; /* th_attention_by_key: weights, dropped and gscores are [B,H,Tk,Tq], and forward turns keep so */
-  th_tensor dropped;          /* weights after dropout; data NULL: none */
-  uint8_t *keep;              /* [B,H,Tq,Tk], with dropped */
+  th_tensor dropped;          /* weights after dropout, if weights are kept and some are dropped */
+  uint8_t *keep;              /* [B,H,Tq,Tk], or NULL: no dropout */
   double keep_scale;          /* 1 / (1 - p) */
   th_tensor gout, gq, gk, gv; /* backward; data NULL where no gradient is wanted */
   /* Which are written, not added to; not by the tiled kernels, and not of keys or values that several heads read. */
   bool first_q, first_k, first_v;
-  th_tensor gscores; /* [B,H,Tq,Tk]: backward fills it with the gradient of the scores, so of the bias */
+  th_tensor
+      gscores; /* [B,H,Tq,Tk]: backward fills it with the gradient of the scores, so of the bias; by key, none */
   /* Of the tiled kernels alone: weights is a shape without data; dropped, keep and gscores are not used. */
   th_tensor lse; /* [B,H,Tq]: logarithm of a row's sum of exponentials; filled by forward, read by backward */
   th_tensor along;   /* [B,H,Tq]: scratch of backward */
