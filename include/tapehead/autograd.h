@@ -188,9 +188,9 @@ th_var *th_cross_entropy(th_var *logits, const th_tensor *targets, double smooth
  * heads is a reshape. K and W are H, or fewer that divide it: head h reads the heads numbered h K / H and h W / H
  * (Ainslie et al. 2023, section 2.2). The weights are not to be had from it: for those, see th_attention_weights. */
 typedef enum {
-  TH_ATTEND_AUTO,  /* by the number of scores */
-  TH_ATTEND_WHOLE, /* all weights are kept for backward */
-  TH_ATTEND_TILES  /* nothing of size Tq x Tk is kept, and what is hidden costs nothing */
+  TH_ATTEND_AUTO, /* by the number of scores */
+  TH_ATTEND_WHOLE, /* all weights of a head at once, kept for backward; made again, if many short heads have them */
+  TH_ATTEND_TILES /* nothing of size Tq x Tk is kept, and what is hidden costs nothing */
 } th_attention_way;
 typedef struct th_attention_options {
   th_mask mask;

@@ -26,6 +26,9 @@ th_random th_tape_draw(th_tape *tape); /* a fresh stream: the same for the same 
 /* A copy of integer ids [..] in the tape's memory, each from least to n - 1. NULL after th_fail. */
 const int32_t *th_keep_ids(th_var *out, const th_tensor *ids, int64_t least, int64_t n);
 
+/* A copy of lengths [batch] in the tape's memory, each from 0 to `most`; NULL of NULL, or after an error. */
+const int32_t *th_keep_lengths(th_tape *tape, const int32_t *length, int64_t batch, int64_t most);
+
 uint32_t th_keep_threshold(double p); /* what th_random_keep wants for a probability */
 /* Bytes [count] in the tape's memory: 1 with probability 1 - p. NULL: no memory, and the tape knows. */
 uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count);

@@ -39,8 +39,7 @@ static bool uses_tiles(const th_var *out, const int64_t *scores) {
   return s->way == TH_ATTEND_TILES || (s->way == TH_ATTEND_AUTO && scores[2] * scores[3] >= TILES_FROM);
 }
 
-/* A copy, from 0 to `most`; NULL of NULL, or after an error. */
-static const int32_t *keep_lengths(th_tape *tape, const int32_t *length, int64_t batch, int64_t most) {
+const int32_t *th_keep_lengths(th_tape *tape, const int32_t *length, int64_t batch, int64_t most) {
   int32_t *kept = length ? th_keep(tape, (size_t)batch * sizeof *kept) : NULL;
   for (int64_t b = 0; kept && b < batch; b++)
     kept[b] = length[b] < 0 ? 0 : length[b] < most ? length[b] : (int32_t)most;
@@ -49,8 +48,8 @@ static const int32_t *keep_lengths(th_tape *tape, const int32_t *length, int64_t
 
 /* Masks and lengths are the caller's: what tiles need of them in backward is copied. */
 static bool keep_mask(th_tape *tape, th_mask *mask, const int64_t *scores) {
-  mask->key_length = keep_lengths(tape, mask->key_length, scores[0], scores[3]);
-  mask->query_length = keep_lengths(tape, mask->query_length, scores[0], scores[2]);
+  mask->key_length = th_keep_lengths(tape, mask->key_length, scores[0], scores[3]);
+  mask->query_length = th_keep_lengths(tape, mask->query_length, scores[0], scores[2]);
   if (th_tape_error(tape)) return false;
   if (!mask->allowed) return true;
   th_tensor *copy = th_keep(tape, sizeof *copy);
@@ -82,8 +81,10 @@ static bool fill_whole(th_var *out, th_attention_job *job) {
   const sdpa_settings *s = out->settings;
   th_tape *tape = out->tape;
   if (!job->bias.data) { /* whose gradient wants them all */
-    job->row_length = keep_lengths(tape, s->mask.query_length, job->weights.shape[0], job->weights.shape[2]);
-    job->column_length = keep_lengths(tape, s->mask.key_length, job->weights.shape[0], job->weights.shape[3]);
+    job->row_length =
+        th_keep_lengths(tape, s->mask.query_length, job->weights.shape[0], job->weights.shape[2]);
+    job->column_length =
+        th_keep_lengths(tape, s->mask.key_length, job->weights.shape[0], job->weights.shape[3]);
     if (th_tape_error(tape)) return false;
   }
   job->by_key = th_attention_by_key(job);

@@ -5,34 +5,28 @@
 #define WORTH(tokens, places) \
   (10 * (tokens) <= 9 * (places)) /* packing and unpacking cost about as much as a tenth */
 
-static int32_t clamped(int32_t length, int64_t longest) {
-  return length < 0 ? 0 : length < longest ? length : (int32_t)longest;
-}
-
-static void fill(th_packing *p, const int32_t *length) {
-  int32_t *own = (int32_t *)(uintptr_t)p->length, *row = p->row.data, *place = p->place.data, n = 0;
-  for (int64_t b = 0; b < p->batch; b++) {
-    own[b] = clamped(length[b], p->longest);
+static void fill(th_packing *p) {
+  int32_t *row = p->row.data, *place = p->place.data, n = 0;
+  for (int64_t b = 0; b < p->batch; b++)
     for (int64_t t = 0; t < p->longest; t++) {
       int32_t at = (int32_t)(b * p->longest + t);
-      place[at] = t < own[b] ? n : -1;
-      if (t < own[b]) row[n++] = at;
+      place[at] = t < p->length[b] ? n : -1;
+      if (t < p->length[b]) row[n++] = at;
     }
-  }
 }
 
 const th_packing *th_packing_of(th_tape *tape, const int32_t *length, int64_t batch, int64_t longest) {
   int64_t tokens = 0;
-  for (int64_t b = 0; length && b < batch; b++) tokens += clamped(length[b], longest);
-  if (!length || th_tape_error(tape) || !WORTH(tokens, batch * longest)) return NULL;
-  th_packing *p = th_keep(tape, sizeof *p);
-  int32_t *own = th_keep(tape, (size_t)batch * sizeof *own);
-  if (!p || !own) return NULL;
+  if (th_tape_error(tape)) return NULL;
+  const int32_t *own = th_keep_lengths(tape, length, batch, longest);
+  for (int64_t b = 0; own && b < batch; b++) tokens += own[b];
+  th_packing *p = own && WORTH(tokens, batch * longest) ? th_keep(tape, sizeof *p) : NULL;
+  if (!p) return NULL;
   *p = (th_packing){.batch = batch, .longest = longest, .count = tokens, .length = own};
   if (!th_keep_tensor(tape, &p->row, TH_I32, 1, (int64_t[]){tokens}) ||
       !th_keep_tensor(tape, &p->place, TH_I32, 2, (int64_t[]){batch, longest}))
     return NULL;
-  fill(p, length);
+  fill(p);
   return p;
 }
 
