@@ -3,28 +3,60 @@
 
 #include <string.h>
 
+#define PIECE 4096 /* draws that are worth a thread; a multiple of those of one block */
+
 /* Which elements stay: 1 with probability 1 - p. A step's masks depend on its seed and number alone. */
+typedef struct {
+  th_random random;
+  uint32_t threshold;
+  int64_t before; /* draws of the stream that come first */
+  int64_t count;  /* of draws, or of rows */
+  uint8_t *keep;
+  /* of rows alone */
+  int64_t width, per_piece;
+  const int32_t *row; /* their numbers */
+  uint8_t *drawn;     /* scratch [pieces,width + 3]: a block has four draws, and a row may begin within one */
+} drawing;
+
+static void draw_piece(void *context, int64_t piece) {
+  const drawing *d = context;
+  int64_t begin = piece * PIECE, count = d->count - begin < PIECE ? d->count - begin : PIECE;
+  th_random_keep(d->random, d->before + begin, count, d->threshold, d->keep + begin);
+}
+
+static void draw_rows(void *context, int64_t piece) {
+  const drawing *d = context;
+  uint8_t *drawn = d->drawn + piece * (d->width + 3);
+  int64_t end = (piece + 1) * d->per_piece < d->count ? (piece + 1) * d->per_piece : d->count;
+  for (int64_t i = piece * d->per_piece; i < end; i++) {
+    int64_t begin = d->before + d->row[i] * d->width, lead = begin % 4;
+    th_random_keep(d->random, begin - lead, d->width + lead, d->threshold, drawn);
+    memcpy(d->keep + i * d->width, drawn + lead, (size_t)d->width);
+  }
+}
+
 uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count) {
   int64_t before = th_tape_before(tape, count), lead = before % 4;
-  uint8_t *keep = th_keep(tape, (size_t)(count + lead));
-  if (!keep) return NULL;
-  th_random_keep(th_tape_draw(tape), before - lead, count + lead, th_keep_threshold(p), keep);
-  return keep + lead;
+  drawing d = {.threshold = th_keep_threshold(p), .before = before - lead, .count = count + lead};
+  d.keep = th_keep(tape, (size_t)d.count);
+  if (!d.keep) return NULL;
+  d.random = th_tape_draw(tape);
+  th_parallel(th_tape_pool(tape), (d.count + PIECE - 1) / PIECE, draw_piece, &d);
+  return d.keep + lead;
 }
 
 /* The same of rows: x's row i is row[i] of `all`. */
 static uint8_t *keep_rows(th_tape *tape, double p, int64_t rows, int64_t width, const int32_t *row,
                           int64_t all) {
-  int64_t before = th_tape_before(tape, all * width);
-  uint8_t *keep = th_keep(tape, (size_t)(rows * width)), *drawn = th_keep(tape, (size_t)(width + 3));
-  if (!keep || !drawn) return NULL;
-  th_random random = th_tape_draw(tape);
-  for (int64_t i = 0; i < rows; i++) {
-    int64_t begin = before + row[i] * width, lead = begin % 4;
-    th_random_keep(random, begin - lead, width + lead, th_keep_threshold(p), drawn);
-    memcpy(keep + i * width, drawn + lead, (size_t)width);
-  }
-  return keep;
+  drawing d = {.threshold = th_keep_threshold(p), .count = rows, .width = width, .row = row};
+  d.before = th_tape_before(tape, all * width);
+  d.per_piece = width && width < PIECE ? PIECE / width : 1;
+  int64_t pieces = (rows + d.per_piece - 1) / d.per_piece;
+  d.keep = th_keep(tape, (size_t)(rows * width)), d.drawn = th_keep(tape, (size_t)(pieces * (width + 3)));
+  if (!d.keep || !d.drawn) return NULL;
+  d.random = th_tape_draw(tape);
+  th_parallel(th_tape_pool(tape), pieces, draw_rows, &d);
+  return d.keep;
 }
 
 uint32_t th_keep_threshold(double p) { return (uint32_t)(p * 4294967296.0); }
