@@ -163,9 +163,10 @@ static void *worker_main(void *argument) {
 static void open_round(th_pool *pool, int64_t count, th_task *task, void *context) {
   pool->task = task;
   pool->context = context;
-  for (int i = 0; i < pool->threads; i++) {
-    atomic_store_explicit(&pool->shares[i].next, count * i / pool->threads, memory_order_relaxed);
-    pool->shares[i].end = count * (i + 1) / pool->threads;
+  int64_t begin = 0, threads = pool->threads;
+  for (int64_t i = 0; i < threads; i++) { /* what does not come out even is the caller's, who is first */
+    atomic_store_explicit(&pool->shares[i].next, begin, memory_order_relaxed);
+    pool->shares[i].end = begin = (count * (i + 1) + threads - 1) / threads;
   }
   uint64_t state = atomic_load(&pool->state);
   atomic_store(&pool->state, state + ROUND_STEP + OPEN);
