@@ -20,7 +20,7 @@ from processes import (
 )
 
 SIZES = {  # steps of a run, those before that are not timed, and what there is to learn
-    "tiny": (100, 3, dict(width=32, heads=4, layers=1, ff=64, batch=32, length=10, vocabulary=16)),
+    "tiny": (200, 100, dict(width=32, heads=4, layers=1, ff=64, batch=32, length=10, vocabulary=16)),
     "small": (30, 3, dict(width=64, heads=4, layers=2, ff=256, batch=64, length=16, vocabulary=32)),
     "medium": (10, 3, dict(width=128, heads=8, layers=3, ff=512, batch=64, length=32, vocabulary=64)),
     "large": (2, 1, dict(width=512, heads=8, layers=6, ff=2048, batch=16, length=64, vocabulary=1000)),

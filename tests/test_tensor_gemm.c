@@ -396,8 +396,8 @@ Test(gemm, the_backward_of_linear_in_pieces_of_rows_is_three_products) {
     th_dtype dtype = types[c & 1];
     bool relu = c & 2, first = c & 4;
     int64_t rows = 1300, in = 17, out = 33, pieces = th_k_linear_pieces(rows, out, in);
-    th_tensor gended = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gyt, ones,
-              y = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gy = copied(&d, &gended);
+    th_tensor gout = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gyt, ones,
+              y = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gy = copied(&d, &gout);
     th_k_unary(NULL, TH_RELU, 1, &y, &y);
     for (int64_t i = 0; i < rows * out && relu; i++)
       if (th_tensor_get(&y, i) == 0) th_tensor_set(&gy, i, 0);
@@ -409,7 +409,7 @@ Test(gemm, the_backward_of_linear_in_pieces_of_rows_is_three_products) {
                                 .gb = desk_uniform(&d, dtype, -1, 1, SHAPE(out)),
                                 .first = first,
                                 .partial = desk_zeros(&d, dtype, SHAPE(pieces, out * (in + 1)))};
-    if (relu) j.y = y, j.gended = gended;
+    if (relu) j.out = y, j.gout = gout;
     th_tensor gx = copied(&d, &j.gx), gw = copied(&d, &j.gw), gb = copied(&d, &j.gb), row, made;
     cr_assert_gt(pieces, 1);
     th_k_linear_backward(NULL, &j);

@@ -128,7 +128,7 @@ static void linear_back(th_var *out, bool relu) {
   th_linear_backward_job j = {.w = out->in[1]->value};
   th_tensor *gx = th_grad_first(out->in[0], &j.first);
   flatten(&out->in[0]->value, &j.x), flatten(&out->grad, &j.gy);
-  if (relu) flatten(&out->value, &j.y), j.gended = j.gy;
+  if (relu) flatten(&out->value, &j.out), j.gout = j.gy;
   if (relu && !th_tape_releases(out->tape) && !th_keep_tensor(out->tape, &j.gy, j.gy.dtype, 2, j.gy.shape))
     return;
   if (gx && j.first && j.gy.shape[1] == 0) th_fill(gx, 0);
@@ -143,7 +143,7 @@ static void linear_back(th_var *out, bool relu) {
     th_k_linear_backward(pool, &j);
     return;
   }
-  if (relu) th_k_unary_backward(pool, TH_RELU, &j.y, &j.y, &j.gended, true, &j.gy);
+  if (relu) th_k_unary_backward(pool, TH_RELU, &j.out, &j.out, &j.gout, true, &j.gy);
   if (gx) th_k_matmul(pool, 1, &j.gy, &j.w, !j.first, &j.gx);
   th_tensor gyt = swapped(&j.gy);
   if (j.gw.data) th_k_matmul(pool, 1, &gyt, &j.x, 1, &j.gw);

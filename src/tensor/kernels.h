@@ -90,9 +90,8 @@ void th_k_matmul_here(const th_tensor *a, const th_tensor *b, double beta, const
 typedef struct th_linear_backward_job {
   th_tensor gy, x, w, gx, gw, gb;
   bool first;
-  th_tensor y,
-      gended; /* of y = max(x w' + b, 0) its value and gradient, from which gy is filled; else no data */
-  th_tensor partial; /* scratch [pieces, out (in + 1)], with pieces from th_k_linear_pieces */
+  th_tensor out, gout; /* of out = max(x w' + b, 0), and then gy is filled from its gradient; else no data */
+  th_tensor partial;   /* scratch [pieces, out (in + 1)], with pieces from th_k_linear_pieces */
 } th_linear_backward_job;
 void th_k_linear_backward(th_pool *pool, const th_linear_backward_job *job);
 /* In how many fixed pieces; 0: w is too large beside the rows for it. */

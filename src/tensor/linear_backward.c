@@ -24,11 +24,11 @@ static void rows_piece(void *context, int64_t piece) {
   const th_linear_backward_job *j = context;
   int64_t pieces = j->partial.shape[0], rows = j->gy.shape[0], begin = rows * piece / pieces,
           end = rows * (piece + 1) / pieces;
-  th_tensor gy, gyt, x, gx, gw, y, gended;
+  th_tensor gy, gyt, x, gx, gw, out, gout;
   th_view_slice(&gy, &j->gy, 0, begin, end), th_view_slice(&x, &j->x, 0, begin, end);
-  if (j->y.data && th_view_slice(&y, &j->y, 0, begin, end) &&
-      th_view_slice(&gended, &j->gended, 0, begin, end))
-    th_k_unary_backward(NULL, TH_RELU, &y, &y, &gended, true, &gy);
+  if (j->out.data && th_view_slice(&out, &j->out, 0, begin, end) &&
+      th_view_slice(&gout, &j->gout, 0, begin, end))
+    th_k_unary_backward(NULL, TH_RELU, &out, &out, &gout, true, &gy);
   if (j->gx.data && th_view_slice(&gx, &j->gx, 0, begin, end)) th_k_matmul_here(&gy, &j->w, !j->first, &gx);
   th_tensor_lay_out(&gw, partial_of(j, piece), gy.dtype, 2, j->w.shape);
   th_view_permute(&gyt, &gy, (int[]){1, 0});
