@@ -377,12 +377,6 @@ Test(gemm, a_matrix_is_dense_along_one_axis_and_does_not_overlap_itself) {
 
 /* ---- backward of a linear layer ---------------------------------------------------------------- */
 
-static th_tensor copied(desk *d, const th_tensor *x) {
-  th_tensor made = desk_zeros(d, x->dtype, x->ndim, x->shape);
-  th_k_copy(NULL, x, &made);
-  return made;
-}
-
 static void expect_product(desk *d, const th_tensor *a, const th_tensor *b, double beta,
                            const th_tensor *before, const th_tensor *made, const char *what) {
   double *wanted = desk_bytes(d, th_tensor_count(made) * (int64_t)sizeof *wanted);
@@ -397,7 +391,7 @@ Test(gemm, the_backward_of_linear_in_pieces_of_rows_is_three_products) {
     bool relu = c & 2, first = c & 4;
     int64_t rows = 1300, in = 17, out = 33, pieces = th_k_linear_pieces(rows, out, in);
     th_tensor gout = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gyt, ones,
-              y = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gy = copied(&d, &gout);
+              y = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gy = desk_copy(&d, dtype, &gout);
     th_k_unary(NULL, TH_RELU, 1, &y, &y);
     for (int64_t i = 0; i < rows * out && relu; i++)
       if (th_tensor_get(&y, i) == 0) th_tensor_set(&gy, i, 0);
@@ -410,7 +404,8 @@ Test(gemm, the_backward_of_linear_in_pieces_of_rows_is_three_products) {
                                 .first = first,
                                 .partial = desk_zeros(&d, dtype, SHAPE(pieces, out * (in + 1)))};
     if (relu) j.out = y, j.gout = gout;
-    th_tensor gx = copied(&d, &j.gx), gw = copied(&d, &j.gw), gb = copied(&d, &j.gb), row, made;
+    th_tensor gx = desk_copy(&d, dtype, &j.gx), gw = desk_copy(&d, dtype, &j.gw),
+              gb = desk_copy(&d, dtype, &j.gb), row, made;
     cr_assert_gt(pieces, 1);
     th_k_linear_backward(NULL, &j);
     cr_assert(th_view_permute(&gyt, &gy, (int[]){1, 0}));

@@ -5,7 +5,7 @@
 
 #define PIECE 4096 /* draws that are worth a thread; a multiple of those of one block */
 
-/* Which elements stay: 1 with probability 1 - p. A step's masks depend on its seed and number alone. */
+/* Draws that threads share. */
 typedef struct {
   th_random random;
   uint32_t threshold;
@@ -35,6 +35,7 @@ static void draw_rows(void *context, int64_t piece) {
   }
 }
 
+/* Which elements stay: 1 with probability 1 - p. A step's masks depend on its seed and number alone. */
 uint8_t *th_keep_mask(th_tape *tape, double p, int64_t count) {
   int64_t before = th_tape_before(tape, count), lead = before % 4;
   drawing d = {.threshold = th_keep_threshold(p), .before = before - lead, .count = count + lead};
