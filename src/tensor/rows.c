@@ -203,9 +203,8 @@ void th_k_layer_norm_backward(th_pool *pool, const th_tensor *x, const th_tensor
 
 static void column_sums_piece(void *context, int64_t piece) {
   const row_work *w = context;
-  int64_t begin = piece * w->per_piece,
-          rows = w->rows - begin < w->per_piece ? w->rows - begin : w->per_piece;
-  TH_FOR(w->x->dtype, add_rows, rows, w->n, th_at(w->x, begin * w->n), th_at(w->partial, piece * w->n));
+  TH_FOR(w->x->dtype, add_rows, rows_of(w, piece), w->n, th_at(w->x, piece * w->per_piece * w->n),
+         th_at(w->partial, piece * w->n));
 }
 
 void th_k_add_column_sums(th_pool *pool, const th_tensor *g, const th_tensor *partial, const th_tensor *gb) {
