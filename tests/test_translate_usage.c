@@ -92,6 +92,7 @@ Test(translate_usage, an_unknown_task) {
           "train --task revrese --out a");
   refuses(2, "--task cop: want one of", "train --task cop --out a");
   refuses(2, "--task copy|sort: want one of", "train --task copy|sort --out a");
+  refuses(2, "--task copy|reverse: want one of", "train --task copy|reverse --out a");
   refuses(2, "--task : want one of", "train --task= --out a");
 }
 

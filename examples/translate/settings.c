@@ -164,7 +164,7 @@ static int choice_of(const char *choices, const char *text) {
   size_t length = strlen(text);
   int index = 0;
   for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL, index++)
-    if (length && !strncmp(at, text, length) && (at[length] == '|' || !at[length])) return index;
+    if (length == strcspn(at, "|") && !strncmp(at, text, length)) return index;
   return -1;
 }
 
