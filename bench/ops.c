@@ -44,6 +44,9 @@ typedef struct {
 static th_var *build_matmul(const operands *x) { return th_matmul(x->in[0], x->in[1]); }
 static th_var *build_linear(const operands *x) { return th_linear(x->in[0], x->in[1], x->in[2]); }
 static th_var *build_linear_relu(const operands *x) { return th_linear_relu(x->in[0], x->in[1], x->in[2]); }
+static th_var *build_linear_gelu(const operands *x) {
+  return th_linear_gelu_erf(x->in[0], x->in[1], x->in[2]);
+}
 static th_var *build_softmax(const operands *x) { return th_softmax(x->in[0], NULL); }
 static th_var *build_norm(const operands *x) {
   return th_layer_norm(x->in[0], x->in[1], x->in[2], TH_NORM_EPSILON);
@@ -108,6 +111,13 @@ static const op_case cases[] = {
     {"linear_relu",
      "2048x128 to 512",
      build_linear_relu,
+     {{2, {2048, 128}}, {2, {512, 128}}, {1, {512}}},
+     2.0 * 2048 * 128 * 512,
+     0,
+     0},
+    {"linear_gelu_erf",
+     "2048x128 to 512",
+     build_linear_gelu,
      {{2, {2048, 128}}, {2, {512, 128}}, {1, {512}}},
      2.0 * 2048 * 128 * 512,
      0,

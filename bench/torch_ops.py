@@ -68,6 +68,8 @@ def ops():
     return {
         "matmul": {"": lambda ids, x, y: torch.matmul(x, y)},
         "linear": {"": lambda ids, x, weight, bias: F.linear(x, weight, bias)},
+        "linear_relu": {"": lambda ids, x, weight, bias: F.relu(F.linear(x, weight, bias))},
+        "linear_gelu_erf": {"": lambda ids, x, weight, bias: F.gelu(F.linear(x, weight, bias))},
         "attention": {"baddbmm": attention_by_baddbmm, "matmul": attention_by_matmul},
         "softmax": {"": lambda ids, x: F.softmax(x, -1)},
         "layer_norm": {"": lambda ids, x, weight, bias: F.layer_norm(x, weight.shape, weight, bias)},

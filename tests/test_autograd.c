@@ -196,7 +196,7 @@ static th_tensor deep_gradient(desk *d, bool release, size_t *at_end) {
     th_var *turned = th_transpose(th_reshape(y, 3, (int64_t[]){2, 32, 64}));
     th_var *f = th_reshape(th_contiguous(th_transpose(turned)), 2, (int64_t[]){64, 64});
     th_var *inner = th_dropout(th_spent(th_linear_relu(th_tanh(f), weight, NULL)), 0.25);
-    y = th_add(y, th_spent(th_dropout(th_spent(th_linear(inner, weight, NULL)), 0.25)));
+    y = th_add(y, th_spent(th_dropout(th_spent(th_linear_gelu_erf(inner, weight, NULL)), 0.25)));
     y = th_add(th_softmax(y, NULL), th_spent(th_linear(y, weight, NULL)));
   }
   th_var *loss = th_mean(th_mul(y, y), TH_ALL_AXES, false);
@@ -588,6 +588,10 @@ static void set_up(props *p, th_tape *other) {
         &(th_tensor){.data = (int32_t[]){-2, 0}, .dtype = TH_I32, .ndim = 1, .shape = {2}, .stride = {1}})) \
   X(91, TH_ESHAPE, "linear_relu: [2,3] with weight [3,4]: input sizes 3 and 4 differ", \
     th_linear_relu(p->a23, p->a34, NULL)) \
+  X(95, TH_ESHAPE, "linear_gelu_tanh: [2,3] with weight [5]: want [..,in] and [out,in]", \
+    th_linear_gelu_tanh(p->a23, p->a5, NULL)) \
+  X(96, TH_ESHAPE, "linear_gelu_erf: bias [3,4] with weight [3,4]: want [3]", \
+    th_linear_gelu_erf(p->a34, p->a34, p->a34)) \
   X(16, TH_ESHAPE, "linear: [2,3] with weight [5]: want [..,in] and [out,in]", \
     th_linear(p->a23, p->a5, NULL)) \
   X(17, TH_ESHAPE, "linear: [] with weight [3,4]: want [..,in] and [out,in]", \

@@ -86,11 +86,9 @@ static th_tensor plain_affine(desk *d, const th_tensor *x, const th_tensor *weig
   return plain_reshape(d, &y, x->ndim, shaped.shape);
 }
 
-static th_tensor plain_affine_relu(desk *d, const th_tensor *x, const th_tensor *weight,
-                                   const th_tensor *bias) {
-  th_tensor y = plain_affine(d, x, weight, bias);
-  for (int64_t i = 0; i < th_tensor_count(&y); i++) P(&y)[i] = fmax(P(&y)[i], 0);
-  return y;
+static th_tensor plain_activated(desk *d, const th_tensor *in, bool bias, double (*f)(double)) {
+  th_tensor y = plain_affine(d, &in[0], &in[1], bias ? &in[2] : NULL);
+  return plain_each(d, &y, f);
 }
 
 static th_tensor plain_repeat(desk *d, const th_tensor *x, int ndim, const int64_t *shape) {
@@ -120,8 +118,11 @@ OP(matmul, th_matmul(in[0], in[1]), plain_matmul(d, &in[0], &in[1]))
 OP(matmul_turned, th_matmul(th_transpose(in[0]), th_transpose(in[1])),
    plain_product_of_transposed(d, &in[0], &in[1]))
 OP(linear, th_linear(in[0], in[1], in[2]), plain_affine(d, &in[0], &in[1], &in[2]))
-OP(linear_relu, th_linear_relu(in[0], in[1], in[2]), plain_affine_relu(d, &in[0], &in[1], &in[2]))
-OP(linear_relu_no_bias, th_linear_relu(in[0], in[1], NULL), plain_affine_relu(d, &in[0], &in[1], NULL))
+OP(linear_relu, th_linear_relu(in[0], in[1], in[2]), plain_activated(d, in, true, relu1))
+OP(linear_relu_no_bias, th_linear_relu(in[0], in[1], NULL), plain_activated(d, in, false, relu1))
+OP(linear_gelu_tanh, th_linear_gelu_tanh(in[0], in[1], in[2]), plain_activated(d, in, true, gelu_tanh1))
+OP(linear_gelu_erf, th_linear_gelu_erf(in[0], in[1], in[2]), plain_activated(d, in, true, gelu_erf1))
+OP(linear_gelu_erf_no_bias, th_linear_gelu_erf(in[0], in[1], NULL), plain_activated(d, in, false, gelu_erf1))
 OP(linear_no_bias, th_linear(in[0], in[1], NULL), plain_affine(d, &in[0], &in[1], NULL))
 OP(reshape, th_reshape(in[0], 2, (int64_t[]){6, -1}), plain_reshape(d, &in[0], SHAPE(6, 4)))
 OP(reshape_copy, th_reshape(th_transpose(in[0]), 1, (int64_t[]){-1}), plain_turned_reshape(d, &in[0], 18860))
@@ -507,6 +508,11 @@ static const op_case shaped[] = {
     CASE("linear_relu", "pieces", 3, linear_relu, OF(5, 67, 70), OF(71, 70), OF(71)),
     CASE("linear_relu", "no bias", 2, linear_relu_no_bias, OF(3, 255), OF(257, 255)),
     CASE("linear_relu", "long sums", 3, linear_relu, OF(3, 600), OF(33, 600), OF(33)),
+    CASE("linear_gelu_tanh", "", 3, linear_gelu_tanh, OF(2, 3, 4), OF(5, 4), OF(5)),
+    CASE("linear_gelu_tanh", "pieces", 3, linear_gelu_tanh, OF(5, 67, 70), OF(71, 70), OF(71)),
+    CASE("linear_gelu_erf", "one row", 3, linear_gelu_erf, OF(7), OF(1, 7), OF(1)),
+    CASE("linear_gelu_erf", "pieces", 3, linear_gelu_erf, OF(5, 67, 70), OF(71, 70), OF(71)),
+    CASE("linear_gelu_erf", "no bias", 2, linear_gelu_erf_no_bias, OF(3, 255), OF(257, 255)),
     CASE("linear", "no bias", 2, linear_no_bias, OF(3, 255), OF(257, 255)),
     CASE("reshape", "view", 1, reshape, OF(2, 3, 4)),
     CASE("reshape", "copy", 1, reshape_copy, OF(82, 230)),
@@ -1329,6 +1335,8 @@ static th_var *attend_plainly(th_var *const *in, th_attention_options options) {
 
 TWIN(linear, th_linear(in[0], in[1], in[2]), th_add(th_matmul(in[0], th_transpose(in[1])), in[2]))
 TWIN(linear_relu, th_linear_relu(in[0], in[1], in[2]), th_relu(th_linear(in[0], in[1], in[2])))
+TWIN(linear_gelu_tanh, th_linear_gelu_tanh(in[0], in[1], in[2]), th_gelu_tanh(th_linear(in[0], in[1], in[2])))
+TWIN(linear_gelu_erf, th_linear_gelu_erf(in[0], in[1], in[2]), th_gelu_erf(th_linear(in[0], in[1], in[2])))
 TWIN(softmax, th_softmax(in[0], NULL), softmax_from_exp(in[0]))
 TWIN(log_softmax, th_log_softmax(in[0], NULL), th_log(softmax_from_exp(in[0])))
 TWIN(layer_norm, th_layer_norm(in[0], in[1], in[2], 1e-5), norm_from_means(tape, in[0], in[1], in[2]))
@@ -1355,6 +1363,10 @@ static const twin twins[] = {
     PAIR(linear, 3, OF(5, 40, 70), OF(71, 70), OF(71)),
     PAIR(linear_relu, 3, OF(2, 3, 4), OF(5, 4), OF(5)),
     PAIR(linear_relu, 3, OF(5, 40, 70), OF(71, 70), OF(71)),
+    PAIR(linear_gelu_tanh, 3, OF(2, 3, 4), OF(5, 4), OF(5)),
+    PAIR(linear_gelu_tanh, 3, OF(5, 40, 70), OF(71, 70), OF(71)),
+    PAIR(linear_gelu_erf, 3, OF(2, 3, 4), OF(5, 4), OF(5)),
+    PAIR(linear_gelu_erf, 3, OF(2, 700, 7), OF(9, 7), OF(9)),
     PAIR(softmax, 1, OF(3, 257)),
     PAIR(log_softmax, 1, OF(7, 65)),
     PAIR(layer_norm, 3, OF(33, 65), OF(65), OF(65)),

@@ -158,7 +158,7 @@ Test(gemm, few_rows_end_with_a_bias_and_nothing_below_0) {
       cr_assert(th_view_permute(&b, &w, (int[]){1, 0}));
       plain_product(1, &a, &b, 0, &made, wanted);
       for (int64_t i = 0; i < m * 21; i++) wanted[i] = ended(wanted[i], c & 2 ? &bias : NULL, i % 21, c & 4);
-      th_k_linear(NULL, &a, &b, c & 2 ? &bias : NULL, c & 4, &made);
+      th_k_linear(NULL, &a, &b, c & 2 ? &bias : NULL, c & 4 ? TH_RELU : TH_SCALE, NULL, &made);
       expect_values(&made, m * 21, wanted, c & 1 ? 1e-14 : 2e-5, "ended");
       desk_close(&d);
     }
@@ -196,7 +196,7 @@ Test(gemm, pieces_of_columns_end_with_their_part_of_the_bias) {
     double *wanted = desk_bytes(&d, 40 * 310 * (int64_t)sizeof *wanted);
     plain_product(1, &a, &b, 0, &made, wanted);
     for (int64_t i = 0; i < 40 * 310; i++) wanted[i] = ended(wanted[i], &bias, i % 310, true);
-    th_k_linear(NULL, &a, &b, &bias, true, &made);
+    th_k_linear(NULL, &a, &b, &bias, TH_RELU, NULL, &made);
     expect_values(&made, 40 * 310, wanted, t ? 1e-12 : 3e-4, "ended");
     desk_close(&d);
   }
@@ -384,29 +384,34 @@ static void expect_product(desk *d, const th_tensor *a, const th_tensor *b, doub
   expect_values(made, th_tensor_count(made), wanted, made->dtype == TH_F32 ? 3e-4 : 3e-13, what);
 }
 
-Test(gemm, the_backward_of_linear_in_pieces_of_rows_is_three_products) {
-  for (int c = 0; c < 8; c++) {
+Test(gemm, the_backward_of_linear_is_three_products_whether_in_pieces_of_rows_or_not) {
+  static const th_unary functions[] = {TH_SCALE, TH_RELU, TH_GELU_ERF};
+  for (int c = 0; c < 24; c++) {
     desk d = desk_open();
     th_dtype dtype = types[c & 1];
-    bool relu = c & 2, first = c & 4;
-    int64_t rows = 1300, in = 17, out = 33, pieces = th_k_linear_pieces(rows, out, in);
+    th_unary f = functions[c / 8];
+    bool first = c & 2, many = c & 4;
+    int64_t rows = many ? 1300 : 20, in = 17, out = 33, scratch[2];
     th_tensor gout = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gyt, ones,
-              y = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gy = desk_copy(&d, dtype, &gout);
-    th_k_unary(NULL, TH_RELU, 1, &y, &y);
-    for (int64_t i = 0; i < rows * out && relu; i++)
-      if (th_tensor_get(&y, i) == 0) th_tensor_set(&gy, i, 0);
-    th_linear_backward_job j = {.gy = relu ? desk_zeros(&d, dtype, SHAPE(rows, out)) : gy,
+              slope = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, out)), gy = desk_copy(&d, dtype, &gout);
+    for (int64_t i = 0; i < rows * out && f != TH_SCALE; i++) {
+      double at = th_tensor_get(&slope, i), g = th_tensor_get(&gout, i);
+      th_tensor_set(&gy, i, f == TH_RELU ? (at > 0 ? g : 0) : g * at);
+    }
+    th_linear_backward_job j = {.gy = f == TH_SCALE ? gy : desk_zeros(&d, dtype, SHAPE(rows, out)),
                                 .x = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, in)),
                                 .w = desk_uniform(&d, dtype, -1, 1, SHAPE(out, in)),
                                 .gx = desk_uniform(&d, dtype, -1, 1, SHAPE(rows, in)),
                                 .gw = desk_uniform(&d, dtype, -1, 1, SHAPE(out, in)),
                                 .gb = desk_uniform(&d, dtype, -1, 1, SHAPE(out)),
                                 .first = first,
-                                .partial = desk_zeros(&d, dtype, SHAPE(pieces, out * (in + 1)))};
-    if (relu) j.out = y, j.gout = gout;
+                                .f = f};
+    if (f != TH_SCALE) j.slope = slope, j.gout = gout;
+    th_k_linear_backward_scratch(&j, scratch);
+    cr_expect_eq(scratch[1], many ? out * (in + 1) : out, "only many rows are cut into pieces");
+    j.scratch = desk_zeros(&d, dtype, 2, scratch);
     th_tensor gx = desk_copy(&d, dtype, &j.gx), gw = desk_copy(&d, dtype, &j.gw),
               gb = desk_copy(&d, dtype, &j.gb), row, made;
-    cr_assert_gt(pieces, 1);
     th_k_linear_backward(NULL, &j);
     cr_assert(th_view_permute(&gyt, &gy, (int[]){1, 0}));
     ones = desk_zeros(&d, dtype, SHAPE(1, rows)), th_fill(&ones, 1);

@@ -127,7 +127,10 @@ th_var *th_gelu_erf(th_var *x); /* x/2 (1 + erf(x / sqrt 2)): the same, exact */
 th_var *th_matmul(th_var *a, th_var *b);
 /* x [..,in], weight [out,in], bias [out] or NULL: x weight' + bias, [..,out]. */
 th_var *th_linear(th_var *x, th_var *weight, th_var *bias);
-th_var *th_linear_relu(th_var *x, th_var *weight, th_var *bias); /* the same, and then relu, in one pass */
+/* The same, and then relu or gelu, in one pass. For the gradient a gelu keeps its derivative, of the result's size. */
+th_var *th_linear_relu(th_var *x, th_var *weight, th_var *bias);
+th_var *th_linear_gelu_tanh(th_var *x, th_var *weight, th_var *bias);
+th_var *th_linear_gelu_erf(th_var *x, th_var *weight, th_var *bias);
 
 /* Views: no memory moves (reshape copies where the layout leaves no other way). */
 th_var *th_reshape(th_var *x, int ndim, const int64_t *shape); /* one size may be -1: whatever is left */
@@ -385,6 +388,8 @@ th_var *th_here(th_var *made, const char *file, int line);
 #define th_matmul(...) th_here(th_matmul(__VA_ARGS__), __FILE__, __LINE__)
 #define th_linear(...) th_here(th_linear(__VA_ARGS__), __FILE__, __LINE__)
 #define th_linear_relu(...) th_here(th_linear_relu(__VA_ARGS__), __FILE__, __LINE__)
+#define th_linear_gelu_tanh(...) th_here(th_linear_gelu_tanh(__VA_ARGS__), __FILE__, __LINE__)
+#define th_linear_gelu_erf(...) th_here(th_linear_gelu_erf(__VA_ARGS__), __FILE__, __LINE__)
 #define th_reshape(...) th_here(th_reshape(__VA_ARGS__), __FILE__, __LINE__)
 #define th_permute(...) th_here(th_permute(__VA_ARGS__), __FILE__, __LINE__)
 #define th_transpose(...) th_here(th_transpose(__VA_ARGS__), __FILE__, __LINE__)

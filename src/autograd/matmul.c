@@ -95,9 +95,11 @@ th_var *th_matmul(th_var *a, th_var *b) {
   return th_apply(&th_op_matmul, 2, (th_var *[]){as_matrix(a), as_matrix(b)}, NULL, 0);
 }
 
-/* ---- y [..,out] = x [..,in] weight' + bias, weight [out,in]; and max(y, 0) in the same pass ----------------- */
+/* ---- f(x [..,in] weight' + bias), weight [out,in], f none (TH_SCALE), relu or a gelu: [..,out] ------------ */
 
-static bool linear(th_var *out, bool relu) {
+static bool is_gelu(th_unary f) { return f == TH_GELU_TANH || f == TH_GELU_ERF; }
+
+static bool linear(th_var *out, th_unary f) {
   const th_tensor *x = &out->in[0]->value, *w = &out->in[1]->value,
                   *b = out->inputs > 2 ? &out->in[2]->value : NULL;
   char tx[TH_SHAPE_TEXT], tw[TH_SHAPE_TEXT], tb[TH_SHAPE_TEXT];
@@ -116,47 +118,34 @@ static bool linear(th_var *out, bool relu) {
   memcpy(shape, x->shape, sizeof shape);
   shape[last] = w->shape[0];
   if (!th_make(out, x->ndim, shape)) return false;
-  th_tensor rows_x, rows_y, wt = swapped(w);
+  th_tensor rows_x, rows_y, wt = swapped(w), slope;
   flatten(x, &rows_x), flatten(&out->value, &rows_y);
-  th_k_linear(th_tape_pool(out->tape), &rows_x, &wt, b, relu, &rows_y);
+  bool keeps = is_gelu(f) && out->needs_grad;
+  if (keeps && !th_keep_tensor(out->tape, &slope, rows_y.dtype, 2, rows_y.shape)) return false;
+  if (keeps) out->saved = slope.data;
+  th_k_linear(th_tape_pool(out->tape), &rows_x, &wt, b, f, keeps ? &slope : NULL, &rows_y);
   return true;
 }
 
-/* gx += gy w; gw += gy' x; gb += column sums of gy; with relu, gy is 0 where y is */
-static void linear_back(th_var *out, bool relu) {
-  th_pool *pool = th_tape_pool(out->tape);
-  th_linear_backward_job j = {.w = out->in[1]->value};
+/* With gy the gradient before f, gx += gy w; gw += gy' x; gb += column sums of gy. */
+static void linear_back(th_var *out, th_unary f) {
+  th_linear_backward_job j = {.w = out->in[1]->value, .f = f};
   th_tensor *gx = th_grad_first(out->in[0], &j.first);
   flatten(&out->in[0]->value, &j.x), flatten(&out->grad, &j.gy);
-  if (relu) flatten(&out->value, &j.out), j.gout = j.gy;
-  if (relu && !th_tape_releases(out->tape) && !th_keep_tensor(out->tape, &j.gy, j.gy.dtype, 2, j.gy.shape))
-    return;
+  if (f != TH_SCALE) {
+    flatten(&out->value, &j.slope), j.gout = j.gy;
+    if (is_gelu(f)) j.slope.data = out->saved;
+    if (!th_tape_releases(out->tape) && !th_keep_tensor(out->tape, &j.gy, j.gy.dtype, 2, j.gy.shape)) return;
+  }
   if (gx && j.first && j.gy.shape[1] == 0) th_fill(gx, 0);
   if (gx) flatten(gx, &j.gx);
   j.gw = th_grad_or_none(out->in[1]);
   if (out->inputs > 2) j.gb = th_grad_or_none(out->in[2]);
-  int64_t rows = j.gy.shape[0], width = j.gy.shape[1], pieces = th_k_linear_pieces(rows, width, j.w.shape[1]);
-  if (j.gw.data && !th_tensor_is_contiguous(&j.gw)) pieces = 0;
-  int64_t scratch[] = {pieces ? pieces : th_k_row_pieces(rows), pieces ? width * (j.w.shape[1] + 1) : width};
-  if (!th_keep_tensor(out->tape, &j.partial, j.gy.dtype, 2, scratch)) return;
-  if (pieces) {
-    th_k_linear_backward(pool, &j);
-    return;
-  }
-  if (relu) th_k_unary_backward(pool, TH_RELU, &j.out, &j.out, &j.gout, true, &j.gy);
-  if (gx) th_k_matmul(pool, 1, &j.gy, &j.w, !j.first, &j.gx);
-  th_tensor gyt = swapped(&j.gy);
-  if (j.gw.data) th_k_matmul(pool, 1, &gyt, &j.x, 1, &j.gw);
-  if (j.gb.data) th_k_add_column_sums(pool, &j.gy, &j.partial, &j.gb);
+  int64_t scratch[2];
+  th_k_linear_backward_scratch(&j, scratch);
+  if (th_keep_tensor(out->tape, &j.scratch, j.gy.dtype, 2, scratch))
+    th_k_linear_backward(th_tape_pool(out->tape), &j);
 }
-
-static bool linear_forward(th_var *out) { return linear(out, false); }
-static void linear_backward(th_var *out) { linear_back(out, false); }
-const th_op th_op_linear = {"linear", linear_forward, linear_backward, false};
-
-static bool linear_relu_forward(th_var *out) { return linear(out, true); }
-static void linear_relu_backward(th_var *out) { linear_back(out, true); }
-const th_op th_op_linear_relu = {"linear_relu", linear_relu_forward, linear_relu_backward, false};
 
 static th_var *apply_linear(const th_op *op, th_var *x, th_var *weight, th_var *bias) {
   th_tensor rows;
@@ -165,10 +154,21 @@ static th_var *apply_linear(const th_op *op, th_var *x, th_var *weight, th_var *
                   NULL, 0);
 }
 
-th_var *th_linear(th_var *x, th_var *weight, th_var *bias) {
-  return apply_linear(&th_op_linear, x, weight, bias);
-}
+/* Defines the op `name` and its function th_name. */
+#define LINEAR(name, f) \
+  static bool name##_forward(th_var *out) { return linear(out, f); } \
+  static void name##_backward(th_var *out) { linear_back(out, f); } \
+  const th_op th_op_##name = {#name, name##_forward, name##_backward, false}; \
+  th_var *th_##name(th_var *x, th_var *weight, th_var *bias) { \
+    return apply_linear(&th_op_##name, x, weight, bias); \
+  }
 
-th_var *th_linear_relu(th_var *x, th_var *weight, th_var *bias) {
-  return apply_linear(&th_op_linear_relu, x, weight, bias);
+LINEAR(linear, TH_SCALE)
+LINEAR(linear_relu, TH_RELU)
+LINEAR(linear_gelu_tanh, TH_GELU_TANH)
+LINEAR(linear_gelu_erf, TH_GELU_ERF)
+
+bool th_is_linear(const th_op *op) {
+  return op == &th_op_linear || op == &th_op_linear_relu || op == &th_op_linear_gelu_tanh ||
+         op == &th_op_linear_gelu_erf;
 }

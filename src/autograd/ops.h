@@ -44,6 +44,8 @@ bool th_grad_pass(th_var *out, th_var *x);
 bool th_make_over(th_var *out, th_var *x);
 bool th_tape_releases(const th_tape *tape);
 
+bool th_is_linear(const th_op *op); /* with an activation or without */
+
 th_tensor th_grad_or_none(th_var *x); /* its gradient; data NULL where none is wanted */
 
 /* th_dropout of x [n,width], whose rows are those numbered row[i] of `all`, rising: it drops of each what it drops of it among all.
@@ -62,7 +64,7 @@ bool th_mask_fits(th_var *out, const th_mask *mask, const th_tensor *scores); /*
 #define TH_EACH_OP(X) \
   X(add) X(sub) X(mul) X(div) X(scale) X(neg) \
   X(exp) X(log) X(sqrt) X(tanh) X(sigmoid) X(relu) X(elu_plus_one) X(gelu_tanh) X(gelu_erf) \
-  X(matmul) X(linear) X(linear_relu) \
+  X(matmul) X(linear) X(linear_relu) X(linear_gelu_tanh) X(linear_gelu_erf) \
   X(reshape) X(permute) X(slice) X(broadcast) X(concat) X(contiguous) \
   X(sum) X(mean) X(max) \
   X(gather) X(take_rows) X(softmax) X(log_softmax) X(layer_norm) X(dropout) X(hard_concrete) X(cross_entropy) X(attention) X(linear_attention) X(lsh_attention) X(rotary) \

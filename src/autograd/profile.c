@@ -83,8 +83,7 @@ static double last_but(const th_tensor *x, int from_end) {
 /* Of the products of matrices in forward, a multiplication and an addition each. */
 static double product_flops(const th_var *v) {
   const th_tensor *x = &v->in[0]->value, *y = &v->value;
-  if (v->op == &th_op_linear || v->op == &th_op_linear_relu)
-    return 2 * (double)th_tensor_count(y) * last_but(&v->in[1]->value, 1);
+  if (th_is_linear(v->op)) return 2 * (double)th_tensor_count(y) * last_but(&v->in[1]->value, 1);
   if (v->op == &th_op_matmul) return 2 * (double)th_tensor_count(y) * last_but(x, 1);
   if (v->op == &th_op_attention) /* y is [B,Tq,H,V] */
     return 2 * (double)th_tensor_count(x) / last_but(x, 1) * last_but(&v->in[1]->value, 2) *

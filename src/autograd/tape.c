@@ -304,9 +304,8 @@ th_var *th_spent(th_var *x) {
 }
 
 bool th_make_over(th_var *out, th_var *x) {
-  bool spare =
-      x->op == &th_op_linear || x->op == &th_op_dropout || x->op == &th_op_add ||
-      (x->op == &th_op_linear_relu && out->op == &th_op_dropout); /* the sign is left, or no gradient */
+  bool spare = x->op == &th_op_dropout || x->op == &th_op_add || th_is_linear(x->op);
+  if (x->op == &th_op_linear_relu) spare = out->op == &th_op_dropout; /* the sign is left, or no gradient */
   if (!x->spent || !x->tape->releasing || !spare || x->base) return false;
   out->value = x->value;
   return true;

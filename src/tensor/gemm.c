@@ -76,6 +76,8 @@ typedef struct {
   double alpha, beta;
   int64_t first_batch, down, across, rows, columns; /* pieces of a matrix, and of c in each */
   const th_ending *ending;                          /* or NULL; c is not transposed */
+  th_unary f;                                       /* with an ending: see th_k_linear */
+  const th_tensor *slope;
 } product;
 
 static char *batch_data(const th_tensor *x, int64_t batch) {
@@ -85,6 +87,12 @@ static char *batch_data(const th_tensor *x, int64_t batch) {
     batch /= x->shape[i];
   }
   return (char *)x->data + offset * (int64_t)th_dtype_size(x->dtype);
+}
+
+/* m rows of n elements of c, from its element `at` on. */
+static void apply_gelu(const product *p, int64_t m, int64_t n, int64_t at) {
+  for (int64_t i = 0; i < m; i++, at += p->lc.ld)
+    th_gelu_in_place(p->c->dtype, p->f, n, th_at(p->c, at), p->slope ? th_at(p->slope, at) : NULL);
 }
 
 static void product_piece(void *context, int64_t index) {
@@ -105,6 +113,7 @@ static void product_piece(void *context, int64_t index) {
     if (ending.bias) ending.bias = (const char *)ending.bias + column * size;
     gemm_ended(p->c->dtype, p->la.transposed, p->lb.transposed, m, n, k, a, p->la.ld, b, p->lb.ld, c,
                p->lc.ld, &ending);
+    if (p->f == TH_GELU_TANH || p->f == TH_GELU_ERF) apply_gelu(p, m, n, row * p->lc.ld + column);
   } else if (p->lc.transposed) /* c' = b' a' */
     th_gemm(p->c->dtype, !p->lb.transposed, !p->la.transposed, n, m, k, p->alpha, b, p->lb.ld, a, p->la.ld,
             p->beta, c, p->lc.ld);
@@ -163,8 +172,8 @@ void th_k_matmul_here(const th_tensor *a, const th_tensor *b, double beta, const
     product_piece(&p, 0);
 }
 
-void th_k_linear(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *bias, bool relu,
-                 const th_tensor *c) {
-  th_ending ending = {bias ? bias->data : NULL, relu};
-  multiply(pool, (product){.a = a, .b = b, .c = c, .alpha = 1, .ending = &ending});
+void th_k_linear(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *bias, th_unary f,
+                 const th_tensor *slope, const th_tensor *c) {
+  th_ending ending = {bias ? bias->data : NULL, f == TH_RELU};
+  multiply(pool, (product){.a = a, .b = b, .c = c, .alpha = 1, .ending = &ending, .f = f, .slope = slope});
 }

@@ -57,6 +57,8 @@ typedef enum {
 } th_unary;
 /* y = f(x) over contiguous memory; `alpha` is TH_SCALE's factor. */
 void th_k_unary(th_pool *pool, th_unary kind, double alpha, const th_tensor *x, const th_tensor *y);
+/* Of n elements: x = gelu(x), and slope, unless NULL, is its derivative where x was. On the caller's thread. */
+void th_gelu_in_place(th_dtype dtype, th_unary kind, int64_t n, void *x, void *slope);
 /* gx += gy f'(x), or where it is the first gradient =; contiguous, y = f(x); not for TH_SCALE. gx may be gy, if first; of relu,
  * x is not read. */
 void th_k_unary_backward(th_pool *pool, th_unary kind, const th_tensor *x, const th_tensor *y,
@@ -80,22 +82,24 @@ int64_t th_k_first_not_finite(const th_tensor *x);
  * th_is_matrix. Threads share batches and rows. */
 void th_k_matmul(th_pool *pool, double alpha, const th_tensor *a, const th_tensor *b, double beta,
                  const th_tensor *c);
-/* c = a b + bias (NULL: none), and nothing below 0 where `relu`: one matrix each, in one pass. */
-void th_k_linear(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *bias, bool relu,
-                 const th_tensor *c);
+/* c = f(a b + bias), one matrix each, in one pass; bias may be NULL. f is TH_RELU, a gelu, or for none TH_SCALE. Of a gelu, slope
+ * gets its derivative there, laid out as c; NULL: it is not wanted. */
+void th_k_linear(th_pool *pool, const th_tensor *a, const th_tensor *b, const th_tensor *bias, th_unary f,
+                 const th_tensor *slope, const th_tensor *c);
 /* c = a b + beta c of one matrix each, on the caller's thread, not cut. */
 void th_k_matmul_here(const th_tensor *a, const th_tensor *b, double beta, const th_tensor *c);
 /* gx += gy w (`first`: =), gw += gy' x and gb += column sums of gy, of y = x w' + b with w [out,in]; where gx, gw or gb has no data it
- * is not wanted. x and gx may lie as th_is_matrix wants, all else is contiguous. */
+ * is not wanted. x, w, gx and gw may lie as th_is_matrix wants, all else is contiguous. */
 typedef struct th_linear_backward_job {
   th_tensor gy, x, w, gx, gw, gb;
   bool first;
-  th_tensor out, gout; /* of out = max(x w' + b, 0), and then gy is filled from its gradient; else no data */
-  th_tensor partial;   /* scratch [pieces, out (in + 1)], with pieces from th_k_linear_pieces */
+  th_unary f;            /* as in th_k_linear; unless none, gy is filled from gout, the gradient of f(y) */
+  th_tensor gout, slope; /* slope: f' at y, or relu's result; without f, no data. gout may be gy */
+  th_tensor scratch;
 } th_linear_backward_job;
 void th_k_linear_backward(th_pool *pool, const th_linear_backward_job *job);
-/* In how many fixed pieces; 0: w is too large beside the rows for it. */
-int64_t th_k_linear_pieces(int64_t rows, int64_t out, int64_t in);
+/* How large its scratch must be: of gy's type, [shape[0],shape[1]]. */
+void th_k_linear_backward_scratch(const th_linear_backward_job *job, int64_t *shape);
 bool th_is_matrix(const th_tensor *x); /* can BLAS read the last two axes where they lie? */
 
 /* What a product ends with: c = f(a b + bias). NULL: nothing. */

@@ -92,7 +92,7 @@ static void gradcheck(const program *p, desk *d) {
 }
 
 static bool is_known(const char *name) {
-  bool known = false;
+  bool known = !strncmp(name, "linear_gelu", 11); /* linear_relu's case makes them, too */
   for (int k = 0; k < CASES; k++) known = known || !strcmp(cases[k].name, name);
   return known || !strcmp(name, "stream") || !strcmp(name, "streams_end"); /* reversible makes them */
 }

@@ -105,13 +105,18 @@ static th_tensor plain_linear(step *s) {
   return plain_reshape(s->desk, &y, s->y->value.ndim, s->y->value.shape);
 }
 
-static void apply_linear_relu(step *s) {
-  if (!(feed_byte(&s->feed) & 1)) s->in[2] = NULL;
-  s->y = th_linear_relu(s->in[0], s->in[1], s->in[2]);
+static void apply_linear_activated(step *s) {
+  static th_var *(*const op[])(th_var *, th_var *, th_var *) = {th_linear_relu, th_linear_gelu_tanh,
+                                                                th_linear_gelu_erf};
+  uint8_t bits = feed_byte(&s->feed);
+  if (!(bits & 1)) s->in[2] = NULL;
+  s->set = (bits >> 1) % 3;
+  s->y = op[s->set](s->in[0], s->in[1], s->in[2]);
 }
-static th_tensor plain_linear_relu(step *s) {
+static th_tensor plain_linear_activated(step *s) {
+  static double (*const f[])(double) = {relu, gelu_tanh, gelu_erf};
   th_tensor y = plain_linear(s);
-  return plain_each(s->desk, &y, relu);
+  return plain_each(s->desk, &y, f[s->set]);
 }
 
 /* ---- shapes ------------------------------------------------------------------------------------------ */
@@ -437,7 +442,7 @@ static const op_case cases[] = {
     {"dropout", apply_dropout, NULL, false},
     {"matmul", apply_matmul, plain_product, true},
     {"linear", apply_linear, plain_linear, true},
-    {"linear_relu", apply_linear_relu, plain_linear_relu, false},
+    {"linear_relu", apply_linear_activated, plain_linear_activated, false}, /* or a gelu */
     {"reshape", apply_reshape, plain_shaped, true},
     {"permute", apply_permute, plain_permuted, true},
     {"slice", apply_slice, plain_sliced, true},

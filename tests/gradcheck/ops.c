@@ -39,6 +39,9 @@ FUNCTION(linear, th_linear(in[0], in[1], in[2]))
 FUNCTION(linear_no_bias, th_linear(in[0], in[1], NULL))
 FUNCTION(linear_relu, th_linear_relu(in[0], in[1], in[2]))
 FUNCTION(linear_relu_no_bias, th_linear_relu(in[0], in[1], NULL))
+FUNCTION(linear_gelu_tanh, th_linear_gelu_tanh(in[0], in[1], in[2]))
+FUNCTION(linear_gelu_erf, th_linear_gelu_erf(in[0], in[1], in[2]))
+FUNCTION(linear_gelu_erf_no_bias, th_linear_gelu_erf(in[0], in[1], NULL))
 FUNCTION(linear_twin, th_add(th_matmul(in[0], th_transpose(in[1])), in[2]))
 FUNCTION(reshape, th_mul(th_reshape(in[0], 2, (int64_t[]){-1, 6}), in[1]))
 FUNCTION(reshape_copy, th_mul(th_reshape(th_transpose(in[0]), 1, (int64_t[]){-1}), in[1]))
@@ -352,6 +355,11 @@ const gradcheck_case op_cases[] = {
     {"linear_relu", "", linear_relu, 3, SAME_AS_LINEAR, 0, 0, NULL},
     {"linear_relu", "pieces of rows", linear_relu, 3, MANY_ROWS, 0, 0, NULL},
     {"linear_relu", "no bias", linear_relu_no_bias, 2, SAME_AS_LINEAR, 0, 0, NULL},
+    {"linear_gelu_tanh", "", linear_gelu_tanh, 3, SAME_AS_LINEAR, 0, 0, NULL},
+    {"linear_gelu_tanh", "pieces of rows", linear_gelu_tanh, 3, MANY_ROWS, 0, 0, NULL},
+    {"linear_gelu_erf", "", linear_gelu_erf, 3, SAME_AS_LINEAR, 0, 0, NULL},
+    {"linear_gelu_erf", "pieces of rows", linear_gelu_erf, 3, MANY_ROWS, 0, 0, NULL},
+    {"linear_gelu_erf", "no bias", linear_gelu_erf_no_bias, 2, SAME_AS_LINEAR, 0, 0, NULL},
     {"linear", "plain twin", linear_twin, 3, SAME_AS_LINEAR, 0, 0, NULL},
     {"reshape", "view", reshape, 2, {SHAPE(2, 3, 4), SHAPE(4, 6)}, 0, 0, NULL},
     {"reshape", "copy", reshape_copy, 2, {SHAPE(3, 4), SHAPE(12)}, 0, 0, NULL},
