@@ -97,8 +97,6 @@ th_var *th_matmul(th_var *a, th_var *b) {
 
 /* ---- f(x [..,in] weight' + bias), weight [out,in], f none (TH_SCALE), relu or a gelu: [..,out] ------------ */
 
-static bool is_gelu(th_unary f) { return f == TH_GELU_TANH || f == TH_GELU_ERF; }
-
 static bool linear(th_var *out, th_unary f) {
   const th_tensor *x = &out->in[0]->value, *w = &out->in[1]->value,
                   *b = out->inputs > 2 ? &out->in[2]->value : NULL;
@@ -120,7 +118,7 @@ static bool linear(th_var *out, th_unary f) {
   if (!th_make(out, x->ndim, shape)) return false;
   th_tensor rows_x, rows_y, wt = swapped(w), slope;
   flatten(x, &rows_x), flatten(&out->value, &rows_y);
-  bool keeps = is_gelu(f) && out->needs_grad;
+  bool keeps = th_is_gelu(f) && out->needs_grad;
   if (keeps && !th_keep_tensor(out->tape, &slope, rows_y.dtype, 2, rows_y.shape)) return false;
   if (keeps) out->saved = slope.data;
   th_k_linear(th_tape_pool(out->tape), &rows_x, &wt, b, f, keeps ? &slope : NULL, &rows_y);
@@ -134,7 +132,7 @@ static void linear_back(th_var *out, th_unary f) {
   flatten(&out->in[0]->value, &j.x), flatten(&out->grad, &j.gy);
   if (f != TH_SCALE) {
     flatten(&out->value, &j.slope), j.gout = j.gy;
-    if (is_gelu(f)) j.slope.data = out->saved;
+    if (th_is_gelu(f)) j.slope.data = out->saved;
     if (!th_tape_releases(out->tape) && !th_keep_tensor(out->tape, &j.gy, j.gy.dtype, 2, j.gy.shape)) return;
   }
   if (gx && j.first && j.gy.shape[1] == 0) th_fill(gx, 0);

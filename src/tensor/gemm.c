@@ -113,7 +113,7 @@ static void product_piece(void *context, int64_t index) {
     if (ending.bias) ending.bias = (const char *)ending.bias + column * size;
     gemm_ended(p->c->dtype, p->la.transposed, p->lb.transposed, m, n, k, a, p->la.ld, b, p->lb.ld, c,
                p->lc.ld, &ending);
-    if (p->f == TH_GELU_TANH || p->f == TH_GELU_ERF) apply_gelu(p, m, n, row * p->lc.ld + column);
+    if (th_is_gelu(p->f)) apply_gelu(p, m, n, row * p->lc.ld + column);
   } else if (p->lc.transposed) /* c' = b' a' */
     th_gemm(p->c->dtype, !p->lb.transposed, !p->la.transposed, n, m, k, p->alpha, b, p->lb.ld, a, p->la.ld,
             p->beta, c, p->lc.ld);

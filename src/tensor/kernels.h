@@ -55,6 +55,7 @@ typedef enum {
   TH_GELU_TANH,
   TH_GELU_ERF
 } th_unary;
+static inline bool th_is_gelu(th_unary f) { return f == TH_GELU_TANH || f == TH_GELU_ERF; }
 /* y = f(x) over contiguous memory; `alpha` is TH_SCALE's factor. */
 void th_k_unary(th_pool *pool, th_unary kind, double alpha, const th_tensor *x, const th_tensor *y);
 /* Of n elements: x = gelu(x), and slope, unless NULL, is its derivative where x was. On the caller's thread. */
