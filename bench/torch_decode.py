@@ -24,19 +24,9 @@ BEGIN, END = 1, 2
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=torch_step.positive_integer, default=1, help="processor threads")
-    parser.add_argument("--runs", type=torch_step.positive_integer, default=5, help="at most; the median counts")
-    parser.add_argument("--seconds", type=float, default=0.3, help="after which there is no other run")
-    parser.add_argument("--cached", action="store_true", help="that alone: the other is many times slower")
-    options = parser.parse_args()
-    torch_step.set_up_threads(options.threads)
+    options = torch_step.begin(__doc__, add_arguments)
     import torch
 
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(1)
     with torch.inference_mode():
         for line in sys.stdin:
             case = json.loads(line)
@@ -47,6 +37,12 @@ def main():
                 seconds = time_decoder(DECODERS[name], model, source, case, options)
                 tokens = case["batch"] * case["longest"] / seconds
                 print(json.dumps(case | {"way": name, "seconds": seconds, "tokens_per_second": tokens}), flush=True)
+
+
+def add_arguments(parser):
+    parser.add_argument("--runs", type=torch_step.positive_integer, default=5, help="at most; the median counts")
+    parser.add_argument("--seconds", type=float, default=0.3, help="after which there is no other run")
+    parser.add_argument("--cached", action="store_true", help="that alone: the other is many times slower")
 
 
 def build_model(case):

@@ -7,7 +7,6 @@ Reads the lines of JSON that bench/ops prints, and prints one for each that PyTo
 it was done where there are several, and medians in seconds. Of several ways the quicker one in a first run is timed.
 """
 
-import argparse
 import functools
 import json
 import math
@@ -19,18 +18,7 @@ import torch_step
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=torch_step.positive_integer, default=1, help="processor threads")
-    parser.add_argument("--repeats", type=torch_step.positive_integer, default=31, help="runs of each op at most")
-    parser.add_argument("--seconds", type=float, default=0.1, help="after which it is not run again")
-    options = parser.parse_args()
-    torch_step.set_up_threads(options.threads)
-    import torch
-
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(1)
+    options = torch_step.begin(__doc__, add_arguments)
     known = ops()
     for line in sys.stdin:
         case = json.loads(line)
@@ -41,6 +29,11 @@ def main():
         else:
             continue
         print(json.dumps({"name": case["name"], "what": case["what"]} | time_best(ways, options)), flush=True)
+
+
+def add_arguments(parser):
+    parser.add_argument("--repeats", type=torch_step.positive_integer, default=31, help="runs of each op at most")
+    parser.add_argument("--seconds", type=float, default=0.1, help="after which it is not run again")
 
 
 # ---- what is timed --------------------------------------------------------------------------------------

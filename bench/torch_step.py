@@ -58,6 +58,22 @@ def parse_options():
     return options
 
 
+def begin(description, add_arguments):
+    """For the scripts beside this one: their options, with --threads among them; PyTorch is imported then."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=positive_integer, default=1, help="processor threads")
+    add_arguments(parser)
+    options = parser.parse_args()
+    set_up_threads(options.threads)
+    import torch
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(1)
+    return options
+
+
 def set_up_threads(threads):
     """Speaks to the thread pools of OpenBLAS and OpenMP, which listen while torch is imported."""
     os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
