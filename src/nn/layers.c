@@ -57,9 +57,9 @@ th_nn_feed_forward th_nn_feed_forward_make(th_params *set, const char *name, int
 
 static th_var *feed_forward(const th_nn_feed_forward *layer, th_var *x, const th_packing *packing) {
   th_var *weight = th_use(x->tape, layer->first.weight), *bias = th_use(x->tape, layer->first.bias);
-  th_var *hidden = (layer->activation == TH_ACT_RELU   ? th_linear_relu
-                    : layer->activation == TH_ACT_GELU ? th_linear_gelu_erf
-                                                       : th_linear_gelu_tanh)(x, weight, bias);
+  th_var *hidden = layer->activation == TH_ACT_RELU   ? th_linear_relu(x, weight, bias)
+                   : layer->activation == TH_ACT_GELU ? th_linear_gelu_erf(x, weight, bias)
+                                                      : th_linear_gelu_tanh(x, weight, bias);
   return th_nn_linear_forward(&layer->second, th_packed_dropout(packing, th_spent(hidden), layer->dropout));
 }
 
