@@ -40,6 +40,14 @@ static th_status find_runs(th_adam *adam, int64_t elements, th_error *error) {
 }
 
 /* The spans and, one after another, their moments. */
+/* Memory that comes as zeros is written all the same: what is read first is a page of zeros that all share, and writing it then,
+ * with threads about, costs several times as much. */
+static th_status new_moment(th_tensor *moment, th_dtype dtype, int64_t elements, th_error *error) {
+  th_status status = th_tensor_new(moment, dtype, 1, &elements, error);
+  if (!status) th_fill(moment, 0);
+  return status;
+}
+
 static th_status make_moments(th_adam *adam, const th_span *spans, int count, th_error *error) {
   th_dtype dtype = th_params_values(adam->params).dtype;
   int64_t elements = 0;
@@ -50,8 +58,8 @@ static th_status make_moments(th_adam *adam, const th_span *spans, int count, th
     elements += spans[i].end - spans[i].begin;
   }
   adam->span_count = count;
-  th_status status = th_tensor_new(&adam->moment1, dtype, 1, &elements, error);
-  return status ? status : th_tensor_new(&adam->moment2, dtype, 1, &elements, error);
+  th_status status = new_moment(&adam->moment1, dtype, elements, error);
+  return status ? status : new_moment(&adam->moment2, dtype, elements, error);
 }
 
 th_status th_adam_new(th_adam *adam, th_params *params, const th_adam_config *config, th_error *error) {
