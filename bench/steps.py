@@ -113,7 +113,7 @@ def ratios(rows):
 def print_head():
     print(
         "\nTraining steps: milliseconds a step (spread) on 1 and 2 threads; ratio: PyTorch's best over ours; limit:\n"
-        "the products alone, and their part of our best; MB: most memory of the process, ours and PyTorch's;\n"
+        "the products alone, their fastest run, and their part of our best; MB: most memory of the process, ours and PyTorch's;\n"
         "start: milliseconds of a process that makes one step."
     )
     print(
@@ -124,7 +124,8 @@ def print_head():
 
 
 def print_size(size, dropout, rows):
-    ours, theirs, limit = (best(rows, engine, KEY) for engine in ("tapehead", "pytorch", "limit"))
+    ours, theirs = (best(rows, engine, KEY) for engine in ("tapehead", "pytorch"))
+    limit = min(min(values) for values in of(rows, "limit", KEY))  # no luck makes a run faster than the machine
     memory = [best(rows, engine, "resident_bytes") for engine in ("tapehead", "pytorch")]
     start = [best(rows, engine, "first_step_seconds") for engine in ("tapehead", "pytorch")]
     print(
