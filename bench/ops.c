@@ -44,7 +44,7 @@ typedef struct {
 static th_var *build_matmul(const operands *x) { return th_matmul(x->in[0], x->in[1]); }
 static th_var *build_linear(const operands *x) { return th_linear(x->in[0], x->in[1], x->in[2]); }
 static th_var *build_linear_relu(const operands *x) { return th_linear_relu(x->in[0], x->in[1], x->in[2]); }
-static th_var *build_linear_gelu(const operands *x) {
+static th_var *build_linear_gelu_erf(const operands *x) {
   return th_linear_gelu_erf(x->in[0], x->in[1], x->in[2]);
 }
 static th_var *build_softmax(const operands *x) { return th_softmax(x->in[0], NULL); }
@@ -71,10 +71,10 @@ static th_var *build_gather(const operands *x) { return th_gather(x->in[0], &x->
 
 #define MATMUL(m, k, n) \
   { "matmul", #m "x" #k " " #k "x" #n, build_matmul, {{2, {m, k}}, {2, {k, n}}}, 2.0 * (m) * (k) * (n), 0, 0 }
-#define LINEAR(rows, from, to) \
+#define LINEAR(name, rows, from, to) \
   { \
-    "linear", #rows "x" #from " to " #to, build_linear, {{2, {rows, from}}, {2, {to, from}}, {1, {to}}}, \
-        2.0 * (rows) * (from) * (to), 0, 0 \
+#name, #rows "x" #from " to " #to, build_##name, \
+        {{2, {rows, from } }, {2, {to, from } }, {1, {to } } }, 2.0 * (rows) * (from) * (to), 0, 0 \
   }
 #define ATTENTION(b, h, t, d) \
   { \
@@ -104,24 +104,12 @@ static const op_case cases[] = {
     MATMUL(128, 128, 128),
     MATMUL(512, 512, 512),
     MATMUL(1024, 1024, 1024),
-    LINEAR(320, 32, 64),
-    LINEAR(1024, 64, 256),
-    LINEAR(2048, 128, 512),
-    LINEAR(1024, 512, 2048),
-    {"linear_relu",
-     "2048x128 to 512",
-     build_linear_relu,
-     {{2, {2048, 128}}, {2, {512, 128}}, {1, {512}}},
-     2.0 * 2048 * 128 * 512,
-     0,
-     0},
-    {"linear_gelu_erf",
-     "2048x128 to 512",
-     build_linear_gelu,
-     {{2, {2048, 128}}, {2, {512, 128}}, {1, {512}}},
-     2.0 * 2048 * 128 * 512,
-     0,
-     0},
+    LINEAR(linear, 320, 32, 64),
+    LINEAR(linear, 1024, 64, 256),
+    LINEAR(linear, 2048, 128, 512),
+    LINEAR(linear, 1024, 512, 2048),
+    LINEAR(linear_relu, 2048, 128, 512),
+    LINEAR(linear_gelu_erf, 2048, 128, 512),
     ATTENTION(32, 4, 16, 16),
     ATTENTION(16, 8, 64, 16),
     ATTENTION(4, 8, 256, 16),

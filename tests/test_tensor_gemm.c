@@ -408,6 +408,7 @@ Test(gemm, the_backward_of_linear_is_three_products_whether_in_pieces_of_rows_or
                                 .f = f};
     if (f != TH_SCALE) j.slope = slope, j.gout = gout;
     th_k_linear_backward_scratch(&j, scratch);
+    cr_assert(!many || scratch[0] > 1);
     cr_expect_eq(scratch[1], many ? out * (in + 1) : out, "only many rows are cut into pieces");
     j.scratch = desk_zeros(&d, dtype, 2, scratch);
     th_tensor gx = desk_copy(&d, dtype, &j.gx), gw = desk_copy(&d, dtype, &j.gw),

@@ -108,8 +108,7 @@ void th_k_unary(th_pool *pool, th_unary kind, double alpha, const th_tensor *x, 
 }
 
 void th_gelu_in_place(th_dtype dtype, th_unary kind, int64_t n, void *x, void *slope) {
-  if (kind == TH_GELU_ERF) TH_FOR(dtype, gelu_erf, n, x, x, slope);
-  else TH_FOR(dtype, gelu_tanh, n, x, x, slope);
+  TH_FOR(dtype, gelu, kind, n, x, x, slope);
 }
 
 static void unary_backward_piece(void *context, int64_t piece) {
