@@ -86,6 +86,7 @@ gradcheck := $(B)/gradcheck
 report_page := $(B)/report_page
 preload := $(B)/fault_preload.so
 starved := $(B)/translate-starved
+narrow := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),$(B)/translate-narrow)
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
@@ -177,6 +178,16 @@ $(starved): $(call object,$(program_c) $(starved_c)) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) $(wrapped:%=-Wl,--wrap=%) -o $@
 
+# A program that takes itself to be built for any x86-64 where it sees to OpenBLAS's kernels.
+$(B)/narrow/blas.o: src/tensor/blas.c Makefile
+	@mkdir -p $(@D)
+	@echo '  compile $<'
+	$(Q)$(CC) $(cflags) $(external) -march=x86-64 -MMD -MP -c $< -o $@
+
+$(B)/translate-narrow: $(call object,$(program_c)) $(B)/narrow/blas.o $(library)
+	@echo '  link    $@'
+	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
+
 $(gradcheck): $(B)/tests/gradcheck/main.o $(cases) $(library)
 	@echo '  link    $@'
 	$(Q)$(CC) $(cflags) $^ $(libraries) -o $@
@@ -221,7 +232,7 @@ toys: packages
 
 check: packages
 	@scripts/packages.sh command=python3:python3
-	@$(MAKE) --no-print-directory product $(tests) $(preload) $(starved) $(singles) $(benches) $(fuzzers)
+	@$(MAKE) --no-print-directory product $(tests) $(preload) $(starved) $(narrow) $(singles) $(benches) $(fuzzers)
 	tests/run.sh $(B)
 
 # The packages are Debian's, so the Python is, too.

@@ -54,7 +54,7 @@ cat <<EOF
 .SH ENVIRONMENT
 .TP
 .B OPENBLAS_CORETYPE
-the processor whose kernels OpenBLAS is to run, such as Haswell; it chooses by itself without
+the processor whose kernels OpenBLAS is to run, such as Haswell; without it, the best that it has for this one
 .SH EXAMPLE
 .nf
 $name train \\-\\-task copy \\-\\-out runs/copy

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char usage[] =
     "usage: %s COMMAND ...\n"
@@ -60,6 +62,16 @@ static th_status finish_output(th_error *error) {
                       errno ? strerror(errno) : "");
 }
 
+/* OpenBLAS picks its kernels as it is loaded, and has poor ones for a processor newer than itself. Where it has better ones, the
+ * program starts again with these; what the user asked for stands. */
+static void run_with_better_kernels(char **argv) {
+  static const char variable[] = "OPENBLAS_CORETYPE";
+  const char *better = getenv(variable) ? NULL : th_blas_better_kernels();
+  if (!better || setenv(variable, better, 1)) return;
+  execv("/proc/self/exe", argv);
+  unsetenv(variable); /* it could not: then with those there are */
+}
+
 int main(int argc, char **argv) {
   th_error error = {0};
   if (argc >= 2 && !strcmp(argv[1], "--version")) {
@@ -72,6 +84,7 @@ int main(int argc, char **argv) {
   }
   for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(argv[1], commands[i].name) != 0) continue;
+    run_with_better_kernels(argv);
     char title[NAME_MAX + 16]; /* as popt's help shows it */
     snprintf(title, sizeof title, "%s %s", program(), commands[i].name);
     argv[1] = title;

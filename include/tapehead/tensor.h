@@ -171,6 +171,10 @@ void th_fill(const th_tensor *tensor, double value);
 /* ---- this machine ---------------------------------------------------------------------------- */
 
 const char *th_blas_kernels(void); /* which processor's kernels OpenBLAS runs, e.g. "Haswell" */
+/* Those it should rather run here, for the value of OPENBLAS_CORETYPE, which it reads as it is loaded: a program that
+ * wants them sets it and starts itself again, as main.c of examples/translate does. NULL: those it runs are as good,
+ * or this library was built for the processor and does not need them. The text is static. */
+const char *th_blas_better_kernels(void);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

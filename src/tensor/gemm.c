@@ -10,12 +10,6 @@
 #define PIECES_MAX 8  /* more would pack the factors too often */
 #define PIECE_SIDE 16 /* a piece is whole register tiles of the BLAS kernels */
 
-const char *th_blas_kernels(void) { return openblas_get_corename(); }
-
-void th_blas_one_thread(void) {
-  if (openblas_get_num_threads() != 1) openblas_set_num_threads(1);
-}
-
 void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
              double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
              int64_t ldc) {

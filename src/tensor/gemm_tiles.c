@@ -4,8 +4,6 @@
 #include "vecmath.h"
 
 #include <stdalign.h>
-#include <stdatomic.h>
-#include <strings.h>
 
 /* Rows of c whose sums, two vectors each, the processor's registers hold: 32 of them with AVX-512, else 16. */
 #if TH_VECTOR_BYTES == 64
@@ -85,31 +83,11 @@ static int64_t turned_f64(int64_t k, int64_t columns, const double *from, int64_
 #define COLUMNS_MOST 512 /* of b: DEEP rows of them stay in the second cache while the rows of a go by */
 #define FEW_ROWS 8       /* of a, for which a transposed b is not worth packing */
 
-/* Bytes of the vectors of OpenBLAS's kernels, which it picks by the processor's name. */
-static int find_blas_bytes(void) {
-  static const struct {
-    const char *name;
-    int bytes;
-  } kernels[] = {{"SkylakeX", 64},  {"Cooperlake", 64},  {"SapphireRapids", 64}, {"Haswell", 32},
-                 {"Zen", 32},       {"Excavator", 32},   {"Steamroller", 32},    {"Piledriver", 32},
-                 {"Bulldozer", 32}, {"Sandybridge", 32}, {"NEOVERSEV1", 32},     {"A64FX", 64}};
-  for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
-    if (!strcasecmp(th_blas_kernels(), kernels[i].name)) return kernels[i].bytes;
-  return 16;
-}
-
-static int blas_bytes(void) {
-  static atomic_int known; /* whoever finds it finds the same */
-  int bytes = atomic_load_explicit(&known, memory_order_relaxed);
-  if (!bytes) atomic_store_explicit(&known, bytes = find_blas_bytes(), memory_order_relaxed);
-  return bytes;
-}
-
 /* Few rows by a transposed b always; else with longer vectors than the BLAS's always, and with shorter ones, as in a build for any
  * processor, never. */
 bool th_gemm_is_own(bool transpose_a, bool transpose_b, int64_t m, int64_t n) {
   if (transpose_b && m < FEW_ROWS) return !transpose_a;
-  return TH_VECTOR_BYTES > blas_bytes() || (TH_VECTOR_BYTES == blas_bytes() && n <= COLUMNS_MOST);
+  return TH_VECTOR_BYTES > th_blas_bytes() || (TH_VECTOR_BYTES == th_blas_bytes() && n <= COLUMNS_MOST);
 }
 
 void th_gemm_own(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,

@@ -124,6 +124,7 @@ void th_gemm(th_dtype dtype, bool transpose_a, bool transpose_b, int64_t m, int6
              double alpha, const void *a, int64_t lda, const void *b, int64_t ldb, double beta, void *c,
              int64_t ldc);
 void th_blas_one_thread(void); /* before the first th_gemm of a parallel part */
+int th_blas_bytes(void);       /* of the vectors of OpenBLAS's kernels */
 
 /* ---- rows: softmax, normalisation, losses; contiguous [rows, n] unless said -------------------- */
 
