@@ -3,16 +3,16 @@
 
 #include <string.h>
 
-/* In the tape's memory; NULL: it has an error. */
-static int32_t *target_lengths(run *r, const batch *b) {
+/* As the model takes it, the targets' lengths in the tape's memory. Without any, the tape has an error. */
+static th_batch with_lengths(run *r, const batch *b) {
   int32_t *length = th_keep(r->tape, (size_t)b->output.shape[0] * sizeof *length);
   if (length) batch_target_lengths(b, length);
-  return length;
+  return (th_batch){b->source, b->source_length, b->input, length, b->output};
 }
 
 th_var *batch_loss(run *r, const batch *b, double smoothing, const th_tap *tap) {
-  th_batch all = {b->source, b->source_length, b->input, target_lengths(r, b), b->output};
-  return th_transformer_loss(r->model, r->tape, &all, smoothing, tap);
+  th_batch whole = with_lengths(r, b);
+  return th_transformer_loss(r->model, r->tape, &whole, smoothing, tap);
 }
 
 /* ---- disagreement between heads --------------------------------------------------------------------------------- */
@@ -44,11 +44,11 @@ static th_disagreement disagreement_of(const settings *s) {
 
 th_var *objective(run *r, const batch *b, th_var **loss) {
   const settings *s = &r->settings;
-  watch w = {.of = disagreement_of(s), .source_length = b->source_length};
-  th_tap tap = {add_disagreement, &w};
-  bool watching = s->disagreement_weight > 0;
-  w.target_length = watching ? target_lengths(r, b) : NULL;
-  th_var *all = *loss = batch_loss(r, b, s->label_smoothing, watching ? &tap : NULL);
+  th_batch whole = with_lengths(r, b);
+  watch w = {disagreement_of(s), whole.source_length, whole.input_length, NULL, 0};
+  const th_tap tap = {add_disagreement, &w};
+  const th_tap *watching = s->disagreement_weight > 0 ? &tap : NULL;
+  th_var *all = *loss = th_transformer_loss(r->model, r->tape, &whole, s->label_smoothing, watching);
   if (w.sum) all = th_sub(all, th_scale(w.sum, s->disagreement_weight / w.attentions));
   th_var *open = s->gate_penalty > 0 ? th_transformer_open_heads(r->model, r->tape) : NULL;
   return open ? th_add(all, th_scale(open, s->gate_penalty)) : all;
