@@ -86,7 +86,7 @@ gradcheck := $(B)/gradcheck
 report_page := $(B)/report_page
 preload := $(B)/fault_preload.so
 starved := $(B)/translate-starved
-narrow := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),$(B)/translate-narrow)
+narrow := $(if $(filter x86_64,$(shell uname -m)),$(B)/translate-narrow)
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(fuzz_c))
 FUZZ_SECONDS ?= 60
 
