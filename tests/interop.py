@@ -156,14 +156,25 @@ def a_peer():
     return f"held-out loss of a run {there:.3f}, of its peer {here:.3f}"
 
 
-def without_heads():
-    """A pruned run is refused in one line."""
-    translate("prune", "run0", "--heads", "enc0.1", "--out", "pruned")
-    script = Path(load.__file__)
-    for words in ([script, "pruned"], [script.with_name("train_peer.py"), "pruned", "--out", "pruned-peer"]):
+def refused(run, setting, *scripts):
+    """In one line, and nothing is made."""
+    for script in scripts:
+        words = [Path(load.__file__).with_name(script), run] + ["--out", "peer"] * (script == "train_peer.py")
         done = subprocess.run([sys.executable, "-B", *words], input="", capture_output=True, text=True)
-        if done.returncode != 1 or "pruned: without heads enc0.1: " not in done.stderr or done.stderr.count("\n") != 1:
-            sys.exit(f"{words[0].name} of a pruned run: {done.stderr}")
+        if done.returncode != 1 or not done.stderr.startswith(f"{script}: {run}: {setting}: ") or done.stderr.count("\n") != 1:
+            sys.exit(f"{script} of a run with {setting}: {done.stderr}")
+        if Path("peer").exists():
+            sys.exit(f"{script} of a run with {setting} made something")
+
+
+def what_pytorch_has_not(words):
+    translate("prune", "run0", "--heads", "enc0.1", "--out", "pruned")
+    refused("pruned", "pruned enc0.1", "load.py", "train_peer.py")
+    refused("run4", "head-gates l0", "train_peer.py")
+    for flags in ("--attention local", "--attention linear", "--attention multi-query", "--reversible yes"):
+        run = "-".join(flags.split()).strip("-")
+        translate("train", *words.split(), *flags.split(), "--steps", "1", "--out", run)
+        refused(run, flags[2:], "load.py", "train_peer.py")
 
 
 def main():
@@ -182,7 +193,7 @@ def main():
         words = f"--pairs pairs.tsv {shape} {recipe} {flags} --out run{i}"
         translate("train", *words.split())
     held_out_there()
-    without_heads()
+    what_pytorch_has_not(f"--pairs pairs.tsv {shape}")
     print(a_peer())
     for in_double in (False, True):
         print("double:" if in_double else "float:", "largest difference, as a part of the largest logit,")

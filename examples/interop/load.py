@@ -28,6 +28,8 @@ def main():
         torch.set_default_dtype(torch.float64)
     try:
         model, source, target = tapehead.open_run(options.run)
+    except OSError as error:
+        sys.exit(f"load.py: {error.filename}: {error.strerror}")
     except ValueError as error:
         sys.exit(f"load.py: {options.run}: {error}")
     if not options.pairs:

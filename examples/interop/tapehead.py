@@ -155,14 +155,24 @@ def sinusoids(length, width):
     return torch.where(column % 2 == 1, angle.cos(), angle.sin())
 
 
+# What PyTorch's layers have no place for, and the settings of a run without it.
+PLAIN = {"attention": ["full"], "cross-attention": ["auto", "full"], "reversible": ["no"], "pruned": [""]}
+
+
+def check_plain(settings, plain=PLAIN):
+    for name, values in plain.items():
+        found = settings.get(name, values[0])
+        if found not in values:
+            raise ValueError(f"{name} {found}: PyTorch's layers have no place for it")
+
+
 class Transformer(nn.Module):
     """What `settings` (config.json) say, of PyTorch's own layers. Its parameters have tapehead's names."""
 
     def __init__(self, settings, source_vocabulary, target_vocabulary):
         super().__init__()
         width, positions = settings["width"], settings["positions"]
-        if settings.get("pruned"):
-            raise ValueError(f"without heads {settings['pruned']}: PyTorch's layers want all their heads")
+        check_plain(settings)
         self.longest = settings["max-length"] + 1  # with <eos> or <bos>
         self.scale = math.sqrt(width)
         pre = settings["norm"] == "pre"

@@ -248,6 +248,7 @@ def train_run(run, out, **changes):
     settings.update({name: value for name, value in changes.items() if value is not None})
     if settings["task"] != "pairs":
         sys.exit(f"train_peer.py: {run} is a run of the task {settings['task']}: want one of pairs")
+    tapehead.check_plain(settings, {"head-gates": ["none"], "head-dropout": [0], "disagreement": ["none"]})
     if out.exists():
         sys.exit(f"train_peer.py: {out}: exists")
     random.seed(settings["seed"])
@@ -275,6 +276,8 @@ def main():
     torch.set_num_threads(options.threads)
     try:
         train_run(options.run, options.out, steps=options.steps, seed=options.seed)
+    except OSError as error:
+        sys.exit(f"train_peer.py: {error.filename}: {error.strerror}")
     except ValueError as error:
         sys.exit(f"train_peer.py: {options.run}: {error}")
 
