@@ -181,18 +181,21 @@ Test(translate_decode, the_best_few_have_line_and_rank) {
 }
 
 Test(translate_decode, flags_that_do_not_fit) {
-  refuses(2, "--beam: want 1 to 10000", "decode run --beam 0");
-  refuses(2, "--alpha: want at least 0", "decode run --alpha -1");
-  refuses(2, "--alpha: want at least 0", "decode run --alpha nan");
+  refuses(2, "--beam 0: want 1 to 10000", "decode run --beam 0");
+  refuses(2, "--alpha -1: want at least 0", "decode run --alpha -1");
+  refuses(2, "--alpha nan: want at least 0", "decode run --alpha nan");
   refuses(2, "translate decode: --beam x: invalid numeric value", "decode run --beam x");
   refuses(2, "--sample and --beam: want one of the two", "decode run --sample --beam 2");
   refuses(2, "are of a sample: want --sample with them", "decode run --top-k 3");
-  refuses(2, "--top-p: want above 0, at most 1", "decode run --sample --top-p 0");
-  refuses(2, "--temperature: want at least 0", "decode run --sample --temperature -2");
+  refuses(2, "--top-p 0: want above 0, at most 1", "decode run --sample --top-p 0");
+  refuses(2, "--temperature -2: want at least 0", "decode run --sample --temperature -2");
+  refuses(2, "--top-k -1: want at least 0", "decode run --sample --top-k -1");
+  refuses(2, "--seed -1: want at least 0", "decode run --sample --seed -1");
+  refuses(2, "--show -1: want a whole number from 0", "eval run --show -1");
   refuses(2, "--n-best 3: want as many open hypotheses: --beam 3, or --sample",
           "decode run --beam 2 --n-best 3");
-  refuses(2, "--n-best: want 1 to 10000", "decode run --n-best -1");
-  refuses(2, "--batch: want 1 to 4096", "decode run --batch 0");
+  refuses(2, "--n-best -1: want 1 to 10000", "decode run --n-best -1");
+  refuses(2, "--batch 0: want 1 to 4096", "decode run --batch 0");
   refuses(2, "--use first: want last, best, average or ema", "decode run --use first");
   refuses(2, "--attention a.gif: want a name that ends in .png or .npy", "decode run --attention a.gif");
 }

@@ -128,7 +128,8 @@ Test(translate_directory, a_file_that_is_lost) {
   lose("model.safetensors", "decode run");
   lose("model.safetensors", "eval run");
   cr_assert_eq(remove("run/config.json"), 0);
-  refuses(1, "run: exists and holds no run (no config.json)", "train --out run");
+  refuses(1, "run: exists and holds no run (no config.json): put back a copy", "train --out run");
+  refuses(1, "run: exists and holds no run (no config.json)", "train --task reverse --out run");
 }
 
 Test(translate_directory, pairs_that_are_lost_or_damaged) {
@@ -231,7 +232,29 @@ Test(translate_directory, another_setting_for_a_run_that_exists) {
   works("train --out run --width 16 --task reverse --steps 3");
 }
 
+Test(translate_directory, a_file_of_pairs_named_again_must_be_what_the_run_learns_from) {
+  put_pairs("pairs.tsv", 100);
+  works("train " SMALL_PAIRS " --steps 2 --out run");
+  cr_assert_eq(rename("pairs.tsv", "moved.tsv"), 0);
+  works("train --pairs moved.tsv --steps 3 --out run");
+  refuses(2,
+          "--pairs: pairs.tsv: cannot read: No such file or directory: the run has its own copy: leave "
+          "--pairs out",
+          "train --pairs pairs.tsv --steps 4 --out run");
+  put_pairs("moved.tsv", 99);
+  refuses(2, "--pairs moved.tsv differs from what the run learns from",
+          "train --pairs moved.tsv --steps 4 --out run");
+  refuses(2, "--valid differs", "train --valid moved.tsv --steps 4 --out run");
+  works("train --steps 4 --out run");
+}
+
 /* ---- directories that hold no run -------------------------------------------------------------------------- */
+
+Test(translate_directory, one_that_is_misspelt_is_no_new_run) {
+  refuses(2, "rum holds no run to go on with: a new one wants --task NAME or --pairs FILE",
+          "train --out rum --steps 3");
+  cr_assert_not(exists("rum"));
+}
 
 Test(translate_directory, one_without_a_run_is_no_run) {
   put_text("file", "text\n");

@@ -323,7 +323,7 @@ Test(translate_heads, of_other_weights_and_other_pairs_are_others) {
   cr_assert(!same_bytes("first/heads.csv", "run/heads/heads.csv"));
   put_text("some.tsv", "abc\tcba\nbcd\ta\nd\tab\n");
   works("heads run" STUDY "--pairs some.tsv");
-  assert_says("over 3 held-out sequences");
+  assert_says("over 3 pairs");
   cr_assert(!same_bytes("first/heads.csv", "run/heads/heads.csv"));
 }
 

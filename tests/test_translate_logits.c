@@ -105,7 +105,8 @@ Test(translate_logits, want_a_run_pairs_and_a_place) {
   refuses(2, "want one run's directory", "logits a b --pairs c --out d");
   refuses(2, "--pairs FILE is missing: which pairs?", "logits run --out a.npy");
   refuses(2, "--out FILE.npy is missing: where to?", "logits run --pairs a.tsv");
-  refuses(2, "--use first: want last, best, average or ema", "logits run --pairs a --out b --use first");
+  refuses(2, "--use first: want last, best, average or ema", "logits run --pairs a --out b.npy --use first");
+  refuses(2, "--out a.tsv: want a name that ends in .npy", "logits run --pairs a.tsv --out a.tsv");
   refuses(2, "--single: unknown option; see translate logits --help", "logits run --single");
   refuses(1, "run/config.json: cannot read", "logits run --pairs a.tsv --out a.npy");
   works("logits --help");

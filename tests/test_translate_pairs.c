@@ -107,7 +107,8 @@ Test(translate_pairs, a_file_for_validation_that_leaves_nothing_to_train_on) {
 Test(translate_pairs, flags_that_contradict_a_file_for_validation) {
   refuses(2, "--valid holds out a whole file: leave out --held-out and --held-out-part",
           TRAIN_VALID " --held-out 5");
-  refuses(2, "--valid a: a toy task makes its own; want --pairs FILE, too", "train --valid a --out b");
+  refuses(2, "--valid a: a toy task makes its own; want --pairs FILE, too",
+          "train --task copy --valid a --out b");
   refuses(2, "--valid: want the name of a file", "train --pairs a --out b --valid=");
 }
 

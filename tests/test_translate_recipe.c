@@ -81,8 +81,9 @@ Test(translate_recipe, two_batches_in_an_update_are_one_of_twice_the_size) {
 /* With weights that stand still, and targets of one length, an update of two batches has the mean of their losses:
  * only if each is dropped from as if it were alone. */
 Test(translate_recipe, each_batch_of_an_update_has_dropout_of_its_own) {
-  const char *still = "train " SHAPE " --symbols 8 --min-length 6 --max-length 6 --held-out 20 --dropout 0.5 "
-                      "--rate 1e-12 --batch 8 --report-every 1";
+  const char *still =
+      "train " SHAPE " --task reverse --symbols 8 --min-length 6 --max-length 6 --held-out 20 --dropout 0.5 "
+      "--rate 1e-12 --batch 8 --report-every 1";
   double one[LINES_MAX], two[LINES_MAX];
   works("%s --steps 4 --out one", still);
   works("%s --steps 2 --accumulate 2 --out two", still);
@@ -312,7 +313,8 @@ Test(translate_recipe, weights_that_are_not_there_say_why) {
 /* ---- a recipe in a file ------------------------------------------------------------------------------------------ */
 
 #define RECIPE \
-  "{\"about\": \"small\", \"width\": 16, \"heads\": 2, \"encoder-layers\": 1, \"decoder-layers\": 1,\n" \
+  "{\"about\": \"small\", \"task\": \"reverse\", \"width\": 16, \"heads\": 2, \"encoder-layers\": 1, " \
+  "\"decoder-layers\": 1,\n" \
   " \"feed-forward\": 32, \"symbols\": 8, \"max-length\": 6, \"held-out\": 20, \"steps\": 5, \"rate\": 0.01"
 
 Test(translate_recipe, a_file_says_what_flags_say) {

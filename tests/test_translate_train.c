@@ -24,8 +24,8 @@ Test(translate_train, the_same_seed_gives_the_same_bytes_with_any_number_of_thre
 }
 
 Test(translate_train, a_model_whose_products_are_cut_for_threads_gives_the_same_bytes) {
-  works("train --width 128 --batch 64 --held-out 20 --steps 3 --threads 1 --out one");
-  works("train --width 128 --batch 64 --held-out 20 --steps 3 --threads 2 --out two");
+  works("train --task reverse --width 128 --batch 64 --held-out 20 --steps 3 --threads 1 --out one");
+  works("train --task reverse --width 128 --batch 64 --held-out 20 --steps 3 --threads 2 --out two");
   assert_same_run("one", "two");
 }
 

@@ -120,11 +120,13 @@ Test(translate_usage, a_number_out_of_range) {
 }
 
 Test(translate_usage, heads_that_do_not_divide_the_width) {
-  refuses(2, "translate train: 3 heads do not divide a width of 16", "train --heads 3 --width 16 --out a");
+  refuses(2, "translate train: 3 heads do not divide a width of 16",
+          "train --task sort --heads 3 --width 16 --out a");
 }
 
 Test(translate_usage, a_shortest_above_the_longest) {
-  refuses(2, "--min-length 9 is above --max-length 6", "train --min-length 9 --max-length 6 --out a");
+  refuses(2, "--min-length 9 is above --max-length 6",
+          "train --task sort --min-length 9 --max-length 6 --out a");
 }
 
 Test(translate_usage, a_room_below_what_the_task_takes) {
@@ -134,7 +136,7 @@ Test(translate_usage, a_room_below_what_the_task_takes) {
 
 Test(translate_usage, a_task_too_small_to_hold_some_out) {
   refuses(2, "too few different sequences to hold some out: raise --symbols or --max-length",
-          "train --symbols 2 --min-length 1 --max-length 1 --out a");
+          "train --task sort --symbols 2 --min-length 1 --max-length 1 --out a");
 }
 
 Test(translate_usage, a_toy_task_with_pairs) {

@@ -26,7 +26,7 @@
 
 /* A model that trains in a blink. */
 #define SHAPE "--width 16 --heads 2 --encoder-layers 1 --decoder-layers 1 --feed-forward 32"
-#define SMALL SHAPE " --symbols 8 --max-length 6 --held-out 20"
+#define SMALL SHAPE " --task reverse --symbols 8 --max-length 6 --held-out 20"
 #define SMALL_PAIRS SHAPE " --pairs pairs.tsv --held-out 20 --batch 16"
 
 static char directory[64], program[PATH_MAX];

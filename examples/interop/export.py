@@ -89,7 +89,7 @@ def export(
         vocabulary.save(directory / f"vocab.{side}.json")
     (directory / "config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     arrays = {name: weight.detach().contiguous().numpy() for name, weight in weights.items()}
-    tapehead.write_safetensors(directory / "model.safetensors", arrays, {"format": "tapehead model"})
+    tapehead.write_safetensors(directory / "model.safetensors", arrays, {"format": "tapehead model", "step": "0"})
     directory.rename(run)
 
 

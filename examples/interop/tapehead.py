@@ -317,9 +317,9 @@ def encode_pairs(pairs, source, target):
     return list(zip(sources, target.encode_lines([pair[1] for pair in pairs])))
 
 
-def save_weights(model, path):
+def save_weights(model, path, step):
     arrays = {name: weight.detach().contiguous().numpy() for name, weight in model.named_parameters()}
-    write_safetensors(path, arrays, {"format": "tapehead model"})
+    write_safetensors(path, arrays, {"format": "tapehead model", "step": str(step)})
 
 
 def shut_heads(weights):

@@ -238,7 +238,7 @@ def train(model, train_pairs, valid_pairs, settings, out):
         )
         with open(out / "metrics.jsonl", "a") as metrics:
             metrics.write(json.dumps(line) + "\n")
-        tapehead.save_weights(model, out / "model.safetensors")
+        tapehead.save_weights(model, out / "model.safetensors", step)
         losses, tokens, begun = [], 0, time.monotonic()
 
 

@@ -19,16 +19,12 @@ typedef struct decode_options {
   search_flags search;
 } decode_options;
 
-static bool ends_in(const char *text, const char *end) {
-  size_t length = strlen(text), wanted = strlen(end);
-  return length > wanted && !strcmp(text + length - wanted, end);
-}
-
 static th_status check(decode_options *o, th_error *error) {
-  if (o->n_best < 0 || o->n_best > 10000) return th_error_set(error, TH_EINVAL, "--n-best: want 1 to 10000");
+  if (o->n_best < 0 || o->n_best > 10000)
+    return th_error_set(error, TH_EINVAL, "--n-best %d: want 1 to 10000", o->n_best);
   if (o->batch < 1 || o->batch > BATCH_MAX)
-    return th_error_set(error, TH_EINVAL, "--batch: want 1 to %d", BATCH_MAX);
-  if (o->attention && !ends_in(o->attention, ".png") && !ends_in(o->attention, ".npy"))
+    return th_error_set(error, TH_EINVAL, "--batch %d: want 1 to %d", o->batch, BATCH_MAX);
+  if (o->attention && !name_ends_in(o->attention, ".png") && !name_ends_in(o->attention, ".npy"))
     return th_error_set(error, TH_EINVAL, "--attention %s: want a name that ends in .png or .npy",
                         o->attention);
   return search_flags_check(&o->search, o->n_best, error);

@@ -34,6 +34,8 @@ static th_status parse(int argc, const char **argv, eval_options *o, th_error *e
     status = th_error_set(error, TH_EINVAL, "--pairs and lengths of toy sequences: want one of the two");
   if (!status && (o->min_length < 0 || o->max_length < 0))
     status = th_error_set(error, TH_EINVAL, "--min-length and --max-length: want whole numbers above 0");
+  if (!status && o->show < 0)
+    status = th_error_set(error, TH_EINVAL, "--show %d: want a whole number from 0", o->show);
   if (!status) status = search_flags_check(&o->search, 1, error);
   return status;
 }

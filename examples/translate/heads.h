@@ -81,8 +81,9 @@ typedef struct moment {
 typedef struct head_study {
   char directory[PATH_TEXT / 2], title[16];
   int64_t parameters, width, heads, encoder_layers, decoder_layers; /* of the model; heads: in an attention */
-  int64_t sequences, tokens, step;                                  /* studied; when the weights were saved */
-  int count; /* of all heads; arrays are in their order */
+  const char *pairs;               /* the file of the sequences, the options'; NULL: held out of training */
+  int64_t sequences, tokens, step; /* studied; when the weights were saved */
+  int count;                       /* of all heads; arrays are in their order */
   th_head *head;
   char (*label)[TH_HEAD_LABEL];
   th_outcome whole;

@@ -66,9 +66,9 @@ static void print_moments(const head_study *h) {
 }
 
 void print_heads(const head_study *h) {
-  printf("%s: %d head%s, step %lld, over %lld held-out sequences: loss %.4f, exact match %.1f %%\n\n",
-         h->directory, h->count, h->count == 1 ? "" : "s", (long long)h->step, (long long)h->sequences,
-         h->whole.loss, 100 * h->whole.exact_match);
+  printf("%s: %d head%s, step %lld, over %lld %s: loss %.4f, exact match %.1f %%\n\n", h->directory, h->count,
+         h->count == 1 ? "" : "s", (long long)h->step, (long long)h->sequences,
+         h->pairs ? "pairs" : "held-out sequences", h->whole.loss, 100 * h->whole.exact_match);
   print_table(h);
   puts("\nbeside the loss when off:");
   print_agreement("  what the gate's gradient foretells", h->gradient_agrees);

@@ -154,7 +154,7 @@ static th_status compare(head_study *h, run *r, study_set *all, stage *s, th_err
 
 th_status head_study_make(head_study *h, run *r, const heads_options *o, stage *s, th_error *error) {
   study_set all;
-  *h = (head_study){.arena = th_arena_new(), .count = th_head_count(r->model)};
+  *h = (head_study){.arena = th_arena_new(), .count = th_head_count(r->model), .pairs = o->pairs};
   if (!h->arena || !make_room(h)) return th_error_set(error, TH_ENOMEM, "no memory for the study");
   introduce_heads(h, r);
   if (!h->count) return th_error_set(error, TH_EFORMAT, "%s: it has no heads left to study", r->directory);

@@ -17,6 +17,8 @@ typedef struct logits_options {
 static th_status check(logits_options *o, th_error *error) {
   if (!o->pairs) return th_error_set(error, TH_EINVAL, "--pairs FILE is missing: which pairs?");
   if (!o->out) return th_error_set(error, TH_EINVAL, "--out FILE.npy is missing: where to?");
+  if (!name_ends_in(o->out, ".npy"))
+    return th_error_set(error, TH_EINVAL, "--out %s: want a name that ends in .npy", o->out);
   return o->use ? run_weights_parse(o->use, &o->weights, error) : TH_OK;
 }
 

@@ -90,3 +90,8 @@ void options_free_several(char **directories) {
   for (char **d = directories; d && *d; d++) free(*d);
   free(directories);
 }
+
+bool name_ends_in(const char *name, const char *ending) {
+  size_t length = strlen(name), wanted = strlen(ending);
+  return length > wanted && !strcmp(name + length - wanted, ending);
+}

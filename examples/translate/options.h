@@ -29,6 +29,9 @@ th_status options_read_several(const options_syntax *syntax, int argc, const cha
                                th_error *error);
 void options_free_several(char **directories);
 
+/* Whether a file's name ends in `ending`, with something before it. */
+bool name_ends_in(const char *name, const char *ending);
+
 /* Row of a table: which of a run's weights. run_weights_parse says what the text means; the text is free()d. */
 #define OPTION_USE(text) \
   { "use", '\0', POPT_ARG_STRING, (text), 0, "which weights (default: last)", "last|best|average|ema" }

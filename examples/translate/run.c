@@ -224,6 +224,25 @@ static th_status open_data(run *r, th_vocabulary *source, th_vocabulary *target,
   return status;
 }
 
+/* A file of pairs that was named again must still be the one that the run has its copy of. */
+static th_status check_again(const char *flag, const char *path, const char *copy, size_t size,
+                             th_error *error) {
+  char *bytes;
+  size_t found;
+  th_error inner;
+  if (!*path || !copy) return TH_OK;
+  if (th_file_read(path, &bytes, &found, &inner))
+    return th_error_set(error, TH_EINVAL, "%s: %s: the run has its own copy: leave %s out", flag, inner.text,
+                        flag);
+  bool same = found == size && !memcmp(bytes, copy, size);
+  free(bytes);
+  return same
+             ? TH_OK
+             : th_error_set(error, TH_EINVAL,
+                            "%s %s differs from what the run learns from: use another --out, or leave it out",
+                            flag, path);
+}
+
 static th_status load_vocabularies(const run *r, th_vocabulary **source, th_vocabulary **target,
                                    th_error *error) {
   char path[PATH_TEXT];
@@ -252,6 +271,8 @@ static th_status open_parts(run *r, const char *directory, const settings *s, co
   if (status == TH_EINVAL) /* nobody typed it: it stands in the file */
     status = th_error_set(error, TH_EFORMAT, "%s: %s", run_path(r, path, "config.json"), inner.text);
   else if (status && error) *error = inner;
+  if (!status && s) status = check_again("--pairs", s->pairs, r->data.text, r->data.text_size, error);
+  if (!status && s) status = check_again("--valid", s->valid, r->data.valid_text, r->data.valid_size, error);
   if (!status && parts == RUN_TRAIN) status = make_optimizer(r, error);
   if (!status && parts == RUN_TRAIN) status = run_load_state(r, error);
   else if (!status) status = run_use(r, RUN_LAST, error);

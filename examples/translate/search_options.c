@@ -1,10 +1,11 @@
 #include "search_options.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NOT_GIVEN (-1) /* of flags that only a sample takes */
+#define NOT_GIVEN (-INT_MAX) /* of flags that only a sample takes */
 
 void search_flags_table(search_flags *f, struct poptOption table[SEARCH_FLAGS]) {
   *f = (search_flags){.beam = 1,
@@ -20,7 +21,7 @@ void search_flags_table(search_flags *f, struct poptOption table[SEARCH_FLAGS]) 
        "a score is log probability / ((5 + tokens) / 6)^X; 0: no penalty (default: 0.6)", "X"},
       {"sample", '\0', POPT_ARG_NONE, &f->sample, 0, "draw each token from what the model says", NULL},
       {"temperature", '\0', POPT_ARG_DOUBLE, &f->temperature, 0,
-       "of a sample: logits are divided by it (default: 1)", "X"},
+       "of a sample: logits are divided by it; 0: the likeliest token each time (default: 1)", "X"},
       {"top-k", '\0', POPT_ARG_INT, &f->top_k, 0,
        "of a sample: only the N likeliest tokens; 0: all (default: 0)", "N"},
       {"top-p", '\0', POPT_ARG_DOUBLE, &f->top_p, 0,
@@ -38,20 +39,27 @@ static bool is_given(double value) { return value != NOT_GIVEN; }
 
 th_status search_flags_check(search_flags *f, int64_t best, th_error *error) {
   const struct {
-    bool wrong;
-    const char *why;
-  } rules[] = {{f->beam < 1 || f->beam > 10000, "--beam: want 1 to 10000"},
-               {!(f->alpha >= 0 && f->alpha < INFINITY), "--alpha: want at least 0"},
-               {f->sample && f->beam > 1, "--sample and --beam: want one of the two"},
-               {!f->sample && (is_given(f->temperature) || is_given(f->top_k) || is_given(f->top_p) ||
-                               is_given((double)f->seed)),
-                "--temperature, --top-k, --top-p and --seed are of a sample: want --sample with them"},
-               {is_given(f->temperature) && !(f->temperature >= 0 && f->temperature < INFINITY),
-                "--temperature: want at least 0"},
-               {is_given(f->top_k) && f->top_k < 0, "--top-k: want at least 0"},
-               {is_given(f->top_p) && !(f->top_p > 0 && f->top_p <= 1), "--top-p: want above 0, at most 1"}};
-  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-    if (rules[i].wrong) return th_error_set(error, TH_EINVAL, "%s", rules[i].why);
+    const char *flag, *want;
+    double value;
+    bool right;
+  } numbers[] = {
+      {"--beam", "1 to 10000", f->beam, f->beam >= 1 && f->beam <= 10000},
+      {"--alpha", "at least 0", f->alpha, f->alpha >= 0 && f->alpha < INFINITY},
+      {"--temperature", "at least 0", f->temperature, f->temperature >= 0 && f->temperature < INFINITY},
+      {"--top-k", "at least 0", f->top_k, f->top_k >= 0},
+      {"--top-p", "above 0, at most 1", f->top_p, f->top_p > 0 && f->top_p <= 1},
+      {"--seed", "at least 0", (double)f->seed, f->seed >= 0}};
+  if (f->sample && f->beam > 1)
+    return th_error_set(error, TH_EINVAL, "--sample and --beam: want one of the two");
+  if (!f->sample &&
+      (is_given(f->temperature) || is_given(f->top_k) || is_given(f->top_p) || is_given((double)f->seed)))
+    return th_error_set(
+        error, TH_EINVAL,
+        "--temperature, --top-k, --top-p and --seed are of a sample: want --sample with them");
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    if (is_given(numbers[i].value) && !numbers[i].right)
+      return th_error_set(error, TH_EINVAL, "%s %g: want %s", numbers[i].flag, numbers[i].value,
+                          numbers[i].want);
   if (!f->sample && best > f->beam)
     return th_error_set(error, TH_EINVAL,
                         "--n-best %lld: want as many open hypotheses: --beam %lld, or --sample",

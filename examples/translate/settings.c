@@ -196,6 +196,8 @@ static th_status set_from_text(settings *s, const setting *row, const char *text
   return set_number(s, row, value, text, error);
 }
 
+bool settings_say_task(const given *g) { return g->flag[row_of("task")] || g->flag[row_of("pairs")]; }
+
 void settings_defaults(settings *s, const given *g) {
   bool pairs = s->pairs[0] != 0;
   for (int i = 0; i < ROWS; i++)
@@ -277,7 +279,7 @@ enum { OPTION_OUT = 1, OPTION_RECIPE, OPTION_PROFILE, OPTION_ROW };
 /* What a row says of itself: its choices, and what it is when nobody says. */
 static void write_help(const setting *row, char *help, size_t room) {
   const char *colon = row->choices ? ": " : "", *choices = row->choices ? row->choices : "";
-  if (row->kind == TEXT) snprintf(help, room, "%s", row->help);
+  if (row->kind == TEXT || row == table) snprintf(help, room, "%s%s%s", row->help, colon, choices);
   else if (!strcmp(row->toy, row->pair))
     snprintf(help, room, "%s%s%s (default: %s)", row->help, colon, choices, row->toy);
   else
@@ -394,6 +396,8 @@ static bool same_value(const settings *a, const settings *b, const setting *row)
   const void *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
   if (row->kind == WHOLE) return *(const int64_t *)x == *(const int64_t *)y;
   if (row->kind == REAL) return *(const double *)x == *(const double *)y;
+  if (row->kind == TEXT && !row->choices)
+    return !*(const char *)x == !*(const char *)y; /* the run has its own copy */
   return !strcmp(x, y);
 }
 

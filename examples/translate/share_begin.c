@@ -3,6 +3,8 @@
 #include "lock.h"
 #include "share.h"
 
+#include <unistd.h>
+
 /* The run in `out`, with the settings that may change taken over. */
 static th_status go_on(run *r, const char *out, const settings *asked, const given *flags, th_ranks *ranks,
                        th_error *error) {
@@ -16,8 +18,18 @@ static th_status go_on(run *r, const char *out, const settings *asked, const giv
   return status;
 }
 
+/* To go on with, and nobody says what a new one is to learn: misspelt, or it has lost its settings. */
+static th_status no_run(const char *out, th_error *error) {
+  static const char wanted[] = "a new one wants --task NAME or --pairs FILE";
+  return access(out, F_OK)
+             ? th_error_set(error, TH_EINVAL, "%s holds no run to go on with: %s", out, wanted)
+             : th_error_set(error, TH_EIO,
+                            "%s: exists and holds no run (no config.json): put back a copy; %s", out, wanted);
+}
+
 static th_status start(run *r, const char *out, settings *asked, const given *flags, th_ranks *ranks,
                        th_error *error) {
+  if (!settings_say_task(flags)) return no_run(out, error);
   settings_defaults(asked, flags);
   th_status status = share_parts(asked, ranks, error);
   return status ? status : run_new(r, asked, out, error);
