@@ -52,6 +52,7 @@ Test(translate_collaborate, what_it_makes_is_a_run_to_go_on_with_and_the_old_one
   works("eval new");
   works("gradcheck new");
   works("heads new --sequences 10");
+  works("heads new --sequences 10"); /* in the place of the first */
   cr_expect(exists("new/heads/mixing.png") && exists("new/heads/mixing.csv"));
   works("train --out new --steps 25");
   works("prune new --heads enc0.1 --out smaller");

@@ -28,7 +28,9 @@ static const char *const names[] = {"heads.csv",
                                     "emergence.npy",
                                     "outcomes.npy",
                                     "steps.npy",
-                                    "sentences.json"};
+                                    "sentences.json",
+                                    "mixing.csv",
+                                    "mixing.png"};
 enum { NAMES = sizeof names / sizeof *names };
 
 static bool is_ours(const char *name) {
