@@ -334,6 +334,10 @@ Test(translate_heads, of_several_runs_are_compared) {
   char text[64];
   works(TRAIN "--out a");
   works(TRAIN "--seed 2 --out b");
+  refuses(1, "c/config.json: cannot read: No such file or directory", "heads a c --out both" STUDY);
+  put_text("file", "text\n");
+  refuses(1, "--out file: exists and is no directory", "heads a b --out file" STUDY);
+  cr_assert_not(exists("a/heads"), "found before the first is studied");
   works("heads a b --out both" STUDY);
   assert_says("what repeats, in all 2 runs:");
   assert_says("both/jobs.csv");

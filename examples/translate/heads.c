@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "options.h"
@@ -110,11 +111,27 @@ static th_status say(const head_study *studies, int count, const heads_options *
   return print_json(json_pack("{s:o, s:o}", "runs", runs, "jobs", comparison), error);
 }
 
+/* Before the first of several is studied: all can be read, and the comparison has a place. */
+static th_status check_runs(const heads_options *o, th_error *error) {
+  struct stat out;
+  th_status status = TH_OK;
+  if (o->out && !stat(o->out, &out) && !S_ISDIR(out.st_mode))
+    status = th_error_set(error, TH_EIO, "--out %s: exists and is no directory", o->out);
+  for (int i = 0; o->out && o->directories[i] && !status; i++) {
+    run r;
+    status = run_open(&r, o->directories[i], NULL, NULL, RUN_MODEL, error);
+    if (!status) run_free(&r);
+  }
+  return status;
+}
+
 static th_status study_all(const heads_options *o, th_error *error) {
   int count = 0, made = 0;
+  th_status status = check_runs(o, error);
+  if (status) return status;
   while (o->directories[count]) count++;
   head_study *studies = calloc((size_t)count + 1, sizeof *studies);
-  th_status status = studies ? TH_OK : th_error_set(error, TH_ENOMEM, "no memory for the studies");
+  if (!studies) return th_error_set(error, TH_ENOMEM, "no memory for the studies");
   while (!status && made < count) {
     head_study *h = &studies[made++];
     status = study_run(h, o->directories[made - 1], o, error);

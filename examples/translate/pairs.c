@@ -230,9 +230,9 @@ static th_status encode_all(data *d, const file *f, int64_t max_length, int64_t 
 static th_status too_few(const data *d, const file *f, th_error *error) {
   char long_ones[64] = "";
   if (d->too_long) snprintf(long_ones, sizeof long_ones, ", %lld too long", (long long)d->too_long);
-  return th_error_set(error, TH_EFORMAT, "%s: %lld pairs are too few: %lld to train on, %lld held out%s",
-                      f->path, (long long)f->count, (long long)d->train_count, (long long)d->held_out_count,
-                      long_ones);
+  return th_error_set(
+      error, TH_EFORMAT, "%s: %lld pairs are too few: %lld to train on, %lld held out%s; want some of both",
+      f->path, (long long)f->count, (long long)d->train_count, (long long)d->held_out_count, long_ones);
 }
 
 /* Says of each line whether it is trained on, held out, or left out. `valid` without a path: no file. */
