@@ -408,6 +408,24 @@ Test(plot_text, a_grid_shows_all_heads_in_reading_order_with_one_bar) {
   free(seen.rgb);
 }
 
+static int width_of_a_grid_titled(const char *title) {
+  float value = 1;
+  th_tensor weights = matrix_of(&value, TH_F32, 1, 1);
+  th_heatmap map = {.weights = &weights, .title = title};
+  th_grid grid = {.maps = &map, .count = 1, .columns = 1};
+  cr_assert_eq(th_plot_grid(plot, path, &grid, &error), TH_OK, "%s", error.text);
+  picture seen = read_picture(path);
+  free(seen.rgb);
+  return seen.width;
+}
+
+Test(plot_text, a_narrow_matrix_has_its_whole_title) {
+  int without = width_of_a_grid_titled(NULL), wide = width_of_a_grid_titled("encoder self-attention"),
+      wider = width_of_a_grid_titled("encoder self-attention mm");
+  cr_expect_gt(wide, without);
+  cr_expect_gt(wider, wide);
+}
+
 Test(plot, a_grid_takes_its_range_over_all_maps) {
   float values[] = {0, 5, 10};
   th_tensor weights[3];

@@ -102,7 +102,8 @@ typedef void th_passed(void *context, const th_var *var);
 void th_tape_watch(th_tape *tape, th_passed *passed, void *context);
 
 /* ---- ops ------------------------------------------------------------------------------------------
- * Shapes: [...] stands for any leading axes. All inputs of one op have one type, TH_F32 or TH_F64. */
+ * Shapes: [...] stands for any leading axes. All inputs of one op have one type, TH_F32 or TH_F64. None is NULL unless it says
+ * so here; what an op returns never is, failed or not. */
 
 /* Element by element, broadcast as in NumPy: axes are matched from the right, size 1 repeats. */
 th_var *th_add(th_var *a, th_var *b);

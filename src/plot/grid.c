@@ -9,8 +9,8 @@
 #define CELL_LARGEST 28
 #define WIDTH_WANTED 1080 /* for the matrices of a row together ... */
 #define HEIGHT_WANTED 900 /* ... and for those of a column */
-#define NARROWEST 84      /* a map's place is never narrower, for the sake of its title ... */
-#define NOTE_WIDEST 132   /* ... and grows up to this for title and note */
+#define NARROWEST 84      /* a map's place is never narrower ... */
+#define LINE_WIDEST 160   /* ... and grows up to this for title and note */
 #define LINE_GAP 2        /* between title and note */
 #define ROW_TITLE_WIDEST 150
 #define GAUGE_GAP 4 /* above a gauge */
@@ -141,8 +141,8 @@ static void measure_lines(th_plot *plot, layout *plan) {
 static int width_of(th_plot *plot, const layout *plan, int i) {
   if (is_empty(plan->grid, i)) return NARROWEST;
   th_text title, note;
-  set_title(plot, &title, &plan->grid->maps[i], NARROWEST);
-  set_note(plot, &note, &plan->grid->maps[i], NOTE_WIDEST);
+  set_title(plot, &title, &plan->grid->maps[i], LINE_WIDEST);
+  set_note(plot, &note, &plan->grid->maps[i], LINE_WIDEST);
   int matrix = larger(plan->panels[i].columns * plan->panels[i].cell, NARROWEST);
   return larger(matrix, larger(title.width, note.width));
 }
