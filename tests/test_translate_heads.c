@@ -329,6 +329,18 @@ Test(translate_heads, of_other_weights_and_other_pairs_are_others) {
 
 /* ---- several runs ------------------------------------------------------------------------------------------------ */
 
+Test(translate_heads, of_one_run_go_where_they_are_wanted) {
+  works(TRAIN "--out run");
+  works("heads run --out its/study/" STUDY);
+  assert_says("pictures and arrays: its/study\n");
+  works("heads run --out its/study" STUDY); /* in the place of the first */
+  cr_assert_not(exists("run/heads"));
+  works("heads run" STUDY);
+  cr_expect(same_bytes("run/heads/heads.csv", "its/study/heads.csv"));
+  put_text("its/study/notes", "mine\n");
+  refuses(1, "its/study: notes in it is not of the study: move it away", "heads run --out its/study" STUDY);
+}
+
 Test(translate_heads, of_several_runs_are_compared) {
   size_t size;
   char text[64];
@@ -389,7 +401,7 @@ Test(translate_heads, want_a_run_and_numbers_that_are_possible) {
   refuses(2, "--use first: want last, best, average or ema", "heads run --use first");
   refuses(2, "--single: unknown option; see translate heads --help", "heads run --single");
   refuses(2, "--out DIR is missing", "heads a b");
-  refuses(2, "--out c is for the comparison of several runs", "heads a --out c");
+  refuses(2, "--out: want the name of a directory", "heads a --out=");
   refuses(1, "run/config.json: cannot read", "heads run");
   works("heads --help");
   assert_says("--sequences=N");

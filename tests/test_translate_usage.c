@@ -60,6 +60,11 @@ Test(translate_usage, an_unknown_flag) {
   refuses(2, "-x: unknown option", "train --out a -x");
 }
 
+Test(translate_usage, h_is_short_for_help) {
+  works("train -h");
+  assert_says("--width=N");
+}
+
 Test(translate_usage, an_argument_too_many) {
   refuses(2, "translate train: b: unexpected; see translate train --help", "train --out a b");
   refuses(2, "b: unexpected", "train b --out a --task copy");

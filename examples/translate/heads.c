@@ -24,13 +24,11 @@ static th_status check(heads_options *o, th_error *error) {
     if (numbers[i].value < numbers[i].least || numbers[i].value > numbers[i].most)
       return th_error_set(error, TH_EINVAL, "%s %d: want a whole number from %d to %d", numbers[i].flag,
                           numbers[i].value, numbers[i].least, numbers[i].most);
-  bool several = o->directories[1] != NULL;
-  if (several && !o->out)
+  if (o->directories[1] && !o->out)
     return th_error_set(error, TH_EINVAL, "--out DIR is missing: where is the comparison of the runs to go?");
-  if (!several && o->out)
-    return th_error_set(
-        error, TH_EINVAL,
-        "--out %s is for the comparison of several runs; one run's study is in its own heads/", o->out);
+  if (o->out && (!*o->out || strlen(o->out) >= OUT_TEXT))
+    return th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
+  for (size_t end = o->out ? strlen(o->out) : 0; end > 1 && o->out[end - 1] == '/';) o->out[--end] = 0;
   return o->use ? run_weights_parse(o->use, &o->weights, error) : TH_OK;
 }
 
@@ -48,11 +46,19 @@ static th_status parse(int argc, const char **argv, heads_options *o, th_error *
        "compute with N threads; the numbers are the same (default, and 0: as the run was trained)", "N"},
       {"json", '\0', POPT_ARG_NONE, &o->json, 0, "print the numbers as one line of JSON", NULL},
       {"out", 'o', POPT_ARG_STRING, &o->out, 0,
-       "of several runs: write jobs.csv, jobs.png and estimates.csv into OUT", "OUT"},
+       "where the study goes (default: DIR/heads); of several runs: jobs.csv, jobs.png and estimates.csv",
+       "OUT"},
       POPT_AUTOHELP POPT_TABLEEND};
   th_status status = options_read_several(&(options_syntax){options, "DIR [DIR...] [OPTION...]", NULL, NULL},
                                           argc, argv, &o->directories, error);
   return status ? status : check(o, error);
+}
+
+/* Where a run's own study goes. */
+static const char *place_of(char path[PATH_TEXT], const heads_options *o, const char *directory) {
+  if (!o->out || o->directories[1]) return path_in(path, directory, "heads");
+  snprintf(path, PATH_TEXT, "%s", o->out);
+  return path;
 }
 
 /* ---- one run -------------------------------------------------------------------------------------------------- */
@@ -74,10 +80,11 @@ static th_status write_study(const head_study *h, const char *directory, stage *
 
 static th_status study_open_run(head_study *h, run *r, const heads_options *o, stage *s, th_error *error) {
   heads_place place;
+  char path[PATH_TEXT];
   th_status status = o->weights == RUN_LAST ? TH_OK : run_use(r, o->weights, error);
   if (!status && o->pairs) status = data_replace(&r->data, o->pairs, r->model->config.max_length - 1, error);
   if (!status && o->threads) status = run_threads(r, o->threads, error);
-  if (!status) status = heads_place_begin(&place, r->directory, error);
+  if (!status) status = heads_place_begin(&place, place_of(path, o, r->directory), error);
   if (status) return status;
   status = head_study_make(h, r, o, s, error);
   if (!status) status = write_study(h, place.unfinished, s, error);
@@ -117,7 +124,7 @@ static th_status check_runs(const heads_options *o, th_error *error) {
   th_status status = TH_OK;
   if (o->out && !stat(o->out, &out) && !S_ISDIR(out.st_mode))
     status = th_error_set(error, TH_EIO, "--out %s: exists and is no directory", o->out);
-  for (int i = 0; o->out && o->directories[i] && !status; i++) {
+  for (int i = 0; o->directories[1] && o->directories[i] && !status; i++) {
     run r;
     status = run_open(&r, o->directories[i], NULL, NULL, RUN_MODEL, error);
     if (!status) run_free(&r);
@@ -127,6 +134,7 @@ static th_status check_runs(const heads_options *o, th_error *error) {
 
 static th_status study_all(const heads_options *o, th_error *error) {
   int count = 0, made = 0;
+  char path[PATH_TEXT];
   th_status status = check_runs(o, error);
   if (status) return status;
   while (o->directories[count]) count++;
@@ -135,7 +143,7 @@ static th_status study_all(const heads_options *o, th_error *error) {
   while (!status && made < count) {
     head_study *h = &studies[made++];
     status = study_run(h, o->directories[made - 1], o, error);
-    if (!status && !o->json && count == 1) print_heads(h);
+    if (!status && !o->json && count == 1) print_heads(h, place_of(path, o, h->directory));
     else if (!status && !o->json)
       printf("%s: exact match %.1f %%; %s/heads\n", h->directory, 100 * h->whole.exact_match, h->directory);
     fflush(stdout);

@@ -159,7 +159,7 @@ th_status write_mixing(const head_study *h, const char *directory, th_error *err
 th_status write_heads_arrays(const head_study *h, const char *directory, th_error *error);
 th_status draw_heads(const head_study *h, const char *directory, stage *s, th_error *error);
 
-void print_heads(const head_study *h);
+void print_heads(const head_study *h, const char *place); /* where it went */
 /* Several runs' studies side by side: jobs.csv, jobs.png and estimates.csv in `out`, and in words on standard output, or as
  * JSON into *json where that is no NULL. */
 th_status compare_heads(const head_study *studies, int count, const char *out, json_t **json,
@@ -171,7 +171,7 @@ th_status compare_heads(const head_study *studies, int count, const char *out, j
 typedef struct heads_place {
   char path[PATH_TEXT], unfinished[PATH_TEXT + 32];
 } heads_place;
-th_status heads_place_begin(heads_place *p, const char *directory, th_error *error);
+th_status heads_place_begin(heads_place *p, const char *path, th_error *error);
 th_status heads_place_finish(heads_place *p, th_error *error); /* what was there before is gone then */
 void heads_place_discard(heads_place *p);                      /* after finish: nothing */
 

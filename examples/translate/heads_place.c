@@ -1,4 +1,4 @@
-/* DIR/heads: made under another name, and exchanged for the one there is when it is whole. */
+/* Where a study goes: made under another name, and exchanged for the one there is when it is whole. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -63,9 +63,9 @@ static void remove_study(const char *directory) {
   rmdir(directory);
 }
 
-th_status heads_place_begin(heads_place *p, const char *directory, th_error *error) {
+th_status heads_place_begin(heads_place *p, const char *path, th_error *error) {
   p->unfinished[0] = 0;
-  snprintf(p->path, sizeof p->path, "%s/heads", directory);
+  snprintf(p->path, sizeof p->path, "%s", path);
   th_status status = check_old(p->path, error);
   if (status) return status;
   leftovers_remove(p->path);

@@ -65,7 +65,7 @@ static void print_moments(const head_study *h) {
     printf("looked at %d of %d snapshots\n", h->moments - 1, h->snapshots);
 }
 
-void print_heads(const head_study *h) {
+void print_heads(const head_study *h, const char *place) {
   printf("%s: %d head%s, step %lld, over %lld %s: loss %.4f, exact match %.1f %%\n\n", h->directory, h->count,
          h->count == 1 ? "" : "s", (long long)h->step, (long long)h->sequences,
          h->pairs ? "pairs" : "held-out sequences", h->whole.loss, 100 * h->whole.exact_match);
@@ -75,5 +75,5 @@ void print_heads(const head_study *h) {
   print_agreement("  importance, the gradient's mean size", h->importance_agrees);
   print_removal(h);
   print_moments(h);
-  printf("report.html, heads.csv, pictures and arrays: %s/heads\n", h->directory);
+  printf("report.html, heads.csv, pictures and arrays: %s\n", place);
 }

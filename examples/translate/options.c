@@ -60,6 +60,7 @@ static th_status take_directories(poptContext context, const options_syntax *syn
 
 static th_status begin(poptContext *context, const options_syntax *syntax, int argc, const char **argv,
                        th_error *error) {
+  if (argc > 1 && !strcmp(argv[1], "-h")) argv[1] = "--help"; /* popt calls it -? */
   *context = poptGetContext(argv[0], argc, argv, syntax->table, 0);
   if (!*context) return no_memory(error);
   poptSetOtherOptionHelp(*context, syntax->usage);
