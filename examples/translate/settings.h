@@ -54,8 +54,9 @@ bool settings_say_task(const given *g);
 /* Fills what nobody gave with what suits the task. */
 void settings_defaults(settings *s, const given *g);
 
-/* The values of config.json over *s; one that is not there has its default, one that is unknown is an error. For flags in `g` (NULL: none) that would change the run, an error; but of a file of pairs
- * only whether there is one counts: its name may be another. */
+/* The values of config.json over *s; one that is not there has its default, one that is unknown is an error. So is a flag in
+ * `g` (NULL: none) that would change the run; but of a file of pairs only whether there is one counts: its name may be
+ * another. */
 th_status settings_load(settings *s, const char *path, const given *g, th_error *error);
 th_status settings_save(const settings *s, const char *path, th_error *error);
 
