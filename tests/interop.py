@@ -130,7 +130,14 @@ def in_tapehead(in_double):
                     here[i, : len(read)] = model(torch.tensor([ids]), torch.tensor([read]))[0]
             there = logits_there(run, "made.tsv", in_double)
             worst = max(worst, agreement(run, here[:, :, order], there, in_double))
+    studied(run, "made.tsv")
     return worst
+
+
+def studied(run, pairs):
+    """A model that PyTorch made is evaluated and looked at as any other."""
+    translate("eval", run, "--pairs", pairs)
+    translate("heads", run, "--pairs", pairs, "--sequences", "10", "--pruning", "5")
 
 
 def loss_there(run):
@@ -150,6 +157,7 @@ def held_out_there():
 def a_peer():
     """Trained in PyTorch from other first values, on batches in another order."""
     train_peer.train_run(Path("run0"), Path("peer"))
+    studied("peer", "some.tsv")
     here, there = loss_there("peer"), loss_there("run0")
     if abs(here - there) > 0.1 * there:
         sys.exit(f"a peer trained in PyTorch has held-out loss {here}, the run {there}")

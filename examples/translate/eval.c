@@ -118,7 +118,7 @@ th_status eval_command(int argc, const char **argv, th_error *error) {
   eval_options o = {0};
   run r;
   th_status status = parse(argc, argv, &o, error);
-  if (!status && !(status = run_open(&r, o.directory, NULL, NULL, RUN_DATA, error))) {
+  if (!status && !(status = run_open(&r, o.directory, NULL, NULL, o.pairs ? RUN_MODEL : RUN_DATA, error))) {
     if (o.search.weights != RUN_LAST) status = run_use(&r, o.search.weights, error);
     if (!status) status = evaluate_and_print(&r, &o, error);
     run_free(&r);
