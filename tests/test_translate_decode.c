@@ -182,6 +182,7 @@ Test(translate_decode, the_best_few_have_line_and_rank) {
 
 Test(translate_decode, flags_that_do_not_fit) {
   refuses(2, "--beam 0: want 1 to 10000", "decode run --beam 0");
+  refuses(2, "--beam -2.14748e+09: want 1 to 10000", "decode run --beam -2147483647");
   refuses(2, "--alpha -1: want at least 0", "decode run --alpha -1");
   refuses(2, "--alpha nan: want at least 0", "decode run --alpha nan");
   refuses(2, "translate decode: --beam x: invalid numeric value", "decode run --beam x");

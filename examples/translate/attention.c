@@ -1,5 +1,6 @@
 /* The cross-attention of one decoded line: the last layer's heads as a picture, or all of them as an array. */
 #include "commands.h"
+#include "options.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -65,7 +66,6 @@ th_status write_attention(run *r, const int32_t *source, int64_t source_length, 
   /* the decoder reads all but the last token, after the first mark */
   example e = {source, made->tokens, source_length, made->length - 1};
   seen_heads s = {.error = error};
-  const char *dot = strrchr(path, '.');
   th_status status =
       th_tensor_new(&s.all, TH_F32, 4,
                     (int64_t[]){c->decoder_layers, c->layer.heads, made->length, source_length + 1}, error);
@@ -74,7 +74,7 @@ th_status write_attention(run *r, const int32_t *source, int64_t source_length, 
   if (!status) status = s.status;
   if (!status && !s.any)
     status = th_error_set(error, TH_EINVAL, "--attention: the model has no cross-attention");
-  if (!status && dot && !strcmp(dot, ".npy")) status = th_npy_save(path, &s.all, error);
+  if (!status && name_ends_in(path, ".npy")) status = th_npy_save(path, &s.all, error);
   else if (!status) {
     const char **rows = labels_of(r->data.target, TH_PAD, made->tokens, made->length, TH_PAD),
                **columns = labels_of(r->data.source, TH_PAD, source, source_length, TH_EOS);

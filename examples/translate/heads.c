@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lock.h"
 #include "options.h"
 #include "report.h"
 
@@ -28,7 +29,7 @@ static th_status check(heads_options *o, th_error *error) {
     return th_error_set(error, TH_EINVAL, "--out DIR is missing: where is the comparison of the runs to go?");
   if (o->out && (!*o->out || strlen(o->out) >= OUT_TEXT))
     return th_error_set(error, TH_EINVAL, "--out: want the name of a directory");
-  for (size_t end = o->out ? strlen(o->out) : 0; end > 1 && o->out[end - 1] == '/';) o->out[--end] = 0;
+  if (o->out) directory_trim(o->out);
   return o->use ? run_weights_parse(o->use, &o->weights, error) : TH_OK;
 }
 
@@ -122,9 +123,9 @@ static th_status say(const head_study *studies, int count, const heads_options *
 static th_status check_runs(const heads_options *o, th_error *error) {
   struct stat out;
   th_status status = TH_OK;
-  if (o->out && !stat(o->out, &out) && !S_ISDIR(out.st_mode))
+  if (!stat(o->out, &out) && !S_ISDIR(out.st_mode))
     status = th_error_set(error, TH_EIO, "--out %s: exists and is no directory", o->out);
-  for (int i = 0; o->directories[1] && o->directories[i] && !status; i++) {
+  for (int i = 0; o->directories[i] && !status; i++) {
     run r;
     status = run_open(&r, o->directories[i], NULL, NULL, RUN_MODEL, error);
     if (!status) run_free(&r);
@@ -135,7 +136,7 @@ static th_status check_runs(const heads_options *o, th_error *error) {
 static th_status study_all(const heads_options *o, th_error *error) {
   int count = 0, made = 0;
   char path[PATH_TEXT];
-  th_status status = check_runs(o, error);
+  th_status status = o->directories[1] ? check_runs(o, error) : TH_OK;
   if (status) return status;
   while (o->directories[count]) count++;
   head_study *studies = calloc((size_t)count + 1, sizeof *studies);
@@ -143,9 +144,10 @@ static th_status study_all(const heads_options *o, th_error *error) {
   while (!status && made < count) {
     head_study *h = &studies[made++];
     status = study_run(h, o->directories[made - 1], o, error);
-    if (!status && !o->json && count == 1) print_heads(h, place_of(path, o, h->directory));
+    const char *place = place_of(path, o, h->directory);
+    if (!status && !o->json && count == 1) print_heads(h, place);
     else if (!status && !o->json)
-      printf("%s: exact match %.1f %%; %s/heads\n", h->directory, 100 * h->whole.exact_match, h->directory);
+      printf("%s: exact match %.1f %%; %s\n", h->directory, 100 * h->whole.exact_match, place);
     fflush(stdout);
   }
   if (!status) status = say(studies, count, o, error);

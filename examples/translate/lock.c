@@ -156,12 +156,17 @@ static bool is_unfinished(const char *name, const char *base, size_t length) {
   return !strcmp(again, name + length) && is_dead(process);
 }
 
+size_t directory_trim(char *path) {
+  size_t length = strlen(path);
+  while (length > 1 && path[length - 1] == '/') path[--length] = 0;
+  return length;
+}
+
 static void remove_unfinished_beside(const char *directory) {
   char parent[PATH_TEXT], path[PATH_TEXT];
   if (strlen(directory) >= sizeof parent) return;
   strcpy(parent, directory);
-  size_t length = strlen(parent);
-  while (length > 1 && parent[length - 1] == '/') parent[--length] = 0;
+  directory_trim(parent);
   const char *slash = strrchr(parent, '/'), *base = slash ? slash + 1 : parent;
   size_t before = (size_t)(base - parent);
   DIR *beside =

@@ -26,4 +26,6 @@ th_status lock_check(const char *directory, th_error *error);
  * more; what cannot be removed stays. */
 void leftovers_remove(const char *directory);
 
+size_t directory_trim(char *path); /* takes the slashes off its end, and gives its length */
+
 #endif

@@ -174,8 +174,7 @@ static th_status cannot_place(const run *r, int problem, th_error *error) {
 th_status run_begin(run *r, th_error *error) {
   run temporary = *r;
   char parent[PATH_TEXT];
-  size_t length = strlen(r->directory);
-  while (length > 1 && temporary.directory[length - 1] == '/') temporary.directory[--length] = 0;
+  size_t length = directory_trim(temporary.directory);
   snprintf(temporary.directory + length, sizeof temporary.directory - length, UNFINISHED "%d", (int)getpid());
   th_status status = th_directory_make(temporary.directory, error);
   if (status) return status;

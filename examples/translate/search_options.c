@@ -45,10 +45,11 @@ th_status search_flags_check(search_flags *f, int64_t best, th_error *error) {
   } numbers[] = {
       {"--beam", "1 to 10000", f->beam, f->beam >= 1 && f->beam <= 10000},
       {"--alpha", "at least 0", f->alpha, f->alpha >= 0 && f->alpha < INFINITY},
-      {"--temperature", "at least 0", f->temperature, f->temperature >= 0 && f->temperature < INFINITY},
-      {"--top-k", "at least 0", f->top_k, f->top_k >= 0},
-      {"--top-p", "above 0, at most 1", f->top_p, f->top_p > 0 && f->top_p <= 1},
-      {"--seed", "at least 0", (double)f->seed, f->seed >= 0}};
+      {"--temperature", "at least 0", f->temperature,
+       !is_given(f->temperature) || (f->temperature >= 0 && f->temperature < INFINITY)},
+      {"--top-k", "at least 0", f->top_k, !is_given(f->top_k) || f->top_k >= 0},
+      {"--top-p", "above 0, at most 1", f->top_p, !is_given(f->top_p) || (f->top_p > 0 && f->top_p <= 1)},
+      {"--seed", "at least 0", (double)f->seed, !is_given((double)f->seed) || f->seed >= 0}};
   if (f->sample && f->beam > 1)
     return th_error_set(error, TH_EINVAL, "--sample and --beam: want one of the two");
   if (!f->sample &&
@@ -57,7 +58,7 @@ th_status search_flags_check(search_flags *f, int64_t best, th_error *error) {
         error, TH_EINVAL,
         "--temperature, --top-k, --top-p and --seed are of a sample: want --sample with them");
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-    if (is_given(numbers[i].value) && !numbers[i].right)
+    if (!numbers[i].right)
       return th_error_set(error, TH_EINVAL, "%s %g: want %s", numbers[i].flag, numbers[i].value,
                           numbers[i].want);
   if (!f->sample && best > f->beam)

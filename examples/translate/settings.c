@@ -279,7 +279,9 @@ enum { OPTION_OUT = 1, OPTION_RECIPE, OPTION_PROFILE, OPTION_ROW };
 /* What a row says of itself: its choices, and what it is when nobody says. */
 static void write_help(const setting *row, char *help, size_t room) {
   const char *colon = row->choices ? ": " : "", *choices = row->choices ? row->choices : "";
-  if (row->kind == TEXT || row == table) snprintf(help, room, "%s%s%s", row->help, colon, choices);
+  if (row->kind == TEXT) snprintf(help, room, "%s", row->help);
+  else if (row == table)
+    snprintf(help, room, "%s%s%s", row->help, colon, choices); /* the task: somebody must */
   else if (!strcmp(row->toy, row->pair))
     snprintf(help, room, "%s%s%s (default: %s)", row->help, colon, choices, row->toy);
   else
