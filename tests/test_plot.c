@@ -325,6 +325,18 @@ Test(plot_text, bytes_that_are_no_utf8_are_drawn_as_replacement_characters) {
   }
 }
 
+Test(plot_text, a_letter_that_no_font_has_is_told) {
+  need_fonts();
+  free(draw_label("a\xFF").rgb);
+  cr_expect_eq(th_plot_missing(plot), 0);
+  picture lacking = draw_label("\xF4\x8F\xBF\xBD"), sign = draw_label("\xEF\xBF\xBD"); /* for private use */
+  free(draw_label("\xF4\x8F\xBF\xBC").rgb);
+  cr_expect(same_pictures(&lacking, &sign));
+  cr_expect_eq(th_plot_missing(plot), 0x10FFFD, "the first: U+%X", (unsigned)th_plot_missing(plot));
+  free(lacking.rgb);
+  free(sign.rgb);
+}
+
 Test(plot_text, a_long_label_is_shortened) {
   need_fonts();
   picture seen = draw_label("Donaudampfschifffahrtsgesellschaft");

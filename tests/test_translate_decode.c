@@ -262,6 +262,10 @@ Test(translate_decode, attention_as_a_picture) {
   char *bytes = get("a.png", &size);
   cr_assert(size > 1000 && !memcmp(bytes, "\x89PNG", 4));
   free(bytes);
+  setenv("FONTCONFIG_FILE", "/nowhere", 1);
+  cr_assert_eq(decode("run --attention b.png --beam 2", "abc\n"), 0, "%s", last.err);
+  cr_expect_not_null(strstr(last.err, "No font was found: pictures come without labels."), "%s", last.err);
+  cr_expect_not(same_bytes("a.png", "b.png"));
 }
 
 Test(translate_decode, attention_is_of_a_single_line) {

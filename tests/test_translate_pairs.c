@@ -128,6 +128,15 @@ Test(translate_pairs, an_invalid_model_is_refused_before_anything_is_written) {
   refuses(2, "3 heads do not divide a width of 16", TRAIN " --heads 3");
 }
 
+Test(translate_pairs, a_letter_that_no_font_has_is_told_when_it_is_drawn) {
+  char text[100 * 16], *end = text;
+  for (int i = 0; i < 100; i++) end += sprintf(end, "%d\t%d\xF4\x8F\xBF\xBD\n", i, i); /* for private use */
+  put_text("pairs.tsv", text);
+  works(TRAIN " --steps 1");
+  cr_expect(strstr(last.out, "No font has U+10FFFD: ") || strstr(last.out, "No font was found: "), "%s",
+            last.out);
+}
+
 /* ---- files that are not -------------------------------------------------------------------------------- */
 
 Test(translate_pairs, a_run_keeps_its_own_copy) {

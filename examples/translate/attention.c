@@ -53,6 +53,7 @@ static th_status draw_last_layer(const th_tensor *all, const th_nn_attention *la
   th_grid grid = {
       .maps = maps, .count = (int)heads, .title = title, .query_axis = "written", .key_axis = "read"};
   if (!status) status = th_plot_grid(plot, path, &grid, error);
+  if (!status) tell_of_fonts(plot, stderr);
   th_plot_free(plot);
   free(maps);
   free(weights);

@@ -4,6 +4,7 @@
 #define TRANSLATE_COMMANDS_H
 
 #include <signal.h>
+#include <stdio.h>
 
 #include "evaluate.h"
 
@@ -38,6 +39,8 @@ th_status look_inside(run *r, const example *e, const th_tap *tap, th_error *err
  * free() it. */
 const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *ids, int64_t count,
                        int32_t after);
+/* Says in the log what the pictures lack for want of a font, if anything. */
+void tell_of_fonts(const th_plot *plot, FILE *log);
 /* What the cross-attention looked at while `made` was written from the source: to a path that ends in .npy all
  * heads, [layers,heads,target,source], to any other a picture of the last layer's. Row: the token written. */
 th_status write_attention(run *r, const int32_t *source, int64_t source_length, const th_hypothesis *made,

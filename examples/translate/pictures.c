@@ -37,6 +37,17 @@ const char **labels_of(const th_vocabulary *v, int32_t before, const int32_t *id
   return labels;
 }
 
+void tell_of_fonts(const th_plot *plot, FILE *log) {
+  if (!th_plot_has_text(plot))
+    fprintf(log, "No font was found: pictures come without labels. Any package of fonts helps, such as "
+                 "fonts-dejavu-core.\n");
+  else if (th_plot_missing(plot))
+    fprintf(log,
+            "No font has U+%04X: pictures show U+FFFD in its place. A package of fonts that has it "
+            "helps, such as fonts-noto-cjk for Chinese, Japanese and Korean.\n",
+            (unsigned)th_plot_missing(plot));
+}
+
 const char *kind_title(th_attention_kind kind) {
   static const char *const titles[] = {"encoder self-attention", "decoder self-attention", "cross-attention"};
   return titles[kind];
@@ -163,15 +174,13 @@ th_status draw_pictures(run *r, int *count, th_error *error) {
   th_status status = th_directory_make(run_path(r, path, "heatmaps"), error);
   if (!status) status = th_plot_new(&a.plot, TH_PLOT_SYSTEM_FONTS, error);
   if (status) return status;
-  if (!th_plot_has_text(a.plot))
-    printf("No font was found: the pictures come without labels. Any package of fonts helps, such as "
-           "fonts-dejavu-core.\n");
   a.source_labels = labels_of(d->source, TH_PAD, e->source, e->source_length, TH_EOS);
   a.target_labels = labels_of(d->target, TH_BOS, e->target, e->target_length, TH_PAD);
   if (!a.source_labels || !a.target_labels)
     status = th_error_set(error, TH_ENOMEM, "no memory for the pictures");
   if (!status) status = draw_heads(&a, e);
   if (!status) status = draw_curve(&a);
+  if (!status) tell_of_fonts(a.plot, stdout);
   th_plot_free(a.plot);
   free(a.source_labels);
   free(a.target_labels);

@@ -44,6 +44,9 @@ void th_plot_free(th_plot *plot); /* NULL is fine */
 /* Whether pictures have titles, labels and numbers; ask once, after th_plot_new. */
 bool th_plot_has_text(const th_plot *plot);
 
+/* The first code point of the pictures so far that no font has, so that U+FFFD stands there; 0: all were there. */
+uint32_t th_plot_missing(const th_plot *plot);
+
 /* ---- ranges ---------------------------------------------------------------------------------- */
 
 typedef enum {

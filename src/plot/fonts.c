@@ -17,6 +17,7 @@ struct th_plot {
   FcConfig *config; /* our own, not fontconfig's shared one */
   FcFontSet *order; /* fonts by preference; NULL: no text */
   font *fonts;      /* [order->nfont] */
+  uint32_t missing; /* the first code point that no font has; 0: none */
 };
 
 #define FAMILY "sans"
@@ -94,8 +95,9 @@ static bool find_glyph(th_plot *plot, uint32_t code, int size, th_glyph *glyph) 
 
 th_glyph th_fonts_glyph(th_plot *plot, uint32_t code, int size) {
   th_glyph glyph = {NULL, 0};
-  if (!plot->order || find_glyph(plot, code, size, &glyph) || find_glyph(plot, TH_REPLACEMENT, size, &glyph))
-    return glyph;
+  if (!plot->order || find_glyph(plot, code, size, &glyph)) return glyph;
+  if (!plot->missing) plot->missing = code;
+  if (find_glyph(plot, TH_REPLACEMENT, size, &glyph)) return glyph;
   for (int i = 0; i < plot->order->nfont && !glyph.face; i++) glyph.face = open_font(plot, i, size);
   return glyph;
 }
@@ -137,3 +139,5 @@ void th_plot_free(th_plot *plot) {
 }
 
 bool th_plot_has_text(const th_plot *plot) { return plot->order != NULL; }
+
+uint32_t th_plot_missing(const th_plot *plot) { return plot->missing; }
