@@ -8,7 +8,8 @@ enum { WORDS = 40 };
 
 /* Words that print help and end the program, or name files outside. */
 static bool is_harmless(const char *word) {
-  return !strstr(word, "help") && !strstr(word, "usage") && !strchr(word, '?') && !strchr(word, '/');
+  return strcmp(word, "-h") && !strstr(word, "help") && !strstr(word, "usage") && !strchr(word, '?') &&
+         !strchr(word, '/');
 }
 
 static void read_heads(const char *text) {
