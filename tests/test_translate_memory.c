@@ -121,6 +121,19 @@ Test(translate_memory, reading_a_run_costs_nothing) {
   input_path = "/dev/null";
 }
 
+/* What is wrong with a line is said, and the next one read; that memory is gone is said once. */
+Test(translate_memory, decoding_ends_at_the_line_that_finds_no_memory) {
+  int count;
+  works(TOY " --out run");
+  put_text("lines", "abc\nabcd\n");
+  input_path = "lines";
+  long *numbers = first_on_paths("decode run", &count);
+  cr_assert_gt(count, 20);
+  for (int i = 0; i < count; i++) starves_well("decode run", numbers[i], true);
+  free(numbers);
+  input_path = "/dev/null";
+}
+
 static void without_the_smaller(void) {
   assert_whole_or_absent("smaller");
   if (exists("smaller")) remove_tree("smaller");

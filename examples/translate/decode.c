@@ -96,28 +96,32 @@ static void pending_free(pending *p) {
   batch_free(&p->ids);
 }
 
-/* What cannot be decoded is said at once, by its number, and is no reason to stop. */
-static void add_line(pending *p, const run *r, const char *line, size_t length) {
+/* What cannot be decoded is said at once, by its number, and is no reason to stop, as having no memory is. */
+static th_status add_line(pending *p, const run *r, const char *line, size_t length, th_error *error) {
   int32_t *ids = NULL;
   size_t count = 0;
   int64_t number = p->first + p->count,
           longest = r->model->config.max_length - 1; /* a place for the end mark */
-  th_error error;
-  th_status status = th_vocabulary_encode(r->data.source, line, length, &ids, &count, &error);
+  th_error failure;
+  th_status status = th_vocabulary_encode(r->data.source, line, length, &ids, &count, &failure);
+  if (status == TH_ENOMEM)
+    return th_error_set(error, status, "standard input:%lld: %s", (long long)number, failure.text);
   if (!status && (int64_t)count > longest)
-    status = th_error_set(&error, TH_EFORMAT, "%zu tokens, the model takes %lld", count, (long long)longest);
+    status =
+        th_error_set(&failure, TH_EFORMAT, "%zu tokens, the model takes %lld", count, (long long)longest);
   if (status)
     fprintf(stderr, "%s decode: standard input:%lld: %s\n", program_invocation_short_name, (long long)number,
-            error.text);
+            failure.text);
   p->refused |= status != TH_OK;
   bool wanted = !status && count;
   p->place[p->count++] = wanted ? p->wanted : -1;
   if (!wanted) {
     free(ids);
-    return;
+    return TH_OK;
   }
   p->number[p->wanted] = number;
   p->examples[p->wanted++] = (example){.source = ids, .source_length = (int64_t)count};
+  return TH_OK;
 }
 
 /* ---- what is printed -------------------------------------------------------------------------------------------- */
@@ -192,9 +196,9 @@ static th_status decode_lines(run *r, const decode_options *o, pending *p, th_er
     size_t length;
     th_error failure;
     state = lines_next(&in, !p->count || o->attention, &line, &length, &failure);
-    if (state == LINE_READ) add_line(p, r, line, length);
+    if (state == LINE_READ) status = add_line(p, r, line, length, error);
     if (state == LINE_READ && p->count < ahead) continue;
-    if (o->attention) status = check_single(p, error);
+    if (!status && o->attention) status = check_single(p, error);
     if (!status && p->count) status = decode_pending(r, o, p, error);
     if (!status && state == LINE_FAILED) status = th_error_set(error, failure.status, "%s", failure.text);
   }
